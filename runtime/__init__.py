@@ -1,0 +1,1 @@
+"""Runs flows: the reference runtime that the rest of hopbench measures."""

@@ -1,0 +1,153 @@
+"""The vocabulary of measurements: scenarios, loads, axes, profiles, claims and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from runtime.model import Flow, FlowType, Step
+
+
+class Arrivals(StrEnum):
+    """How the arrivals of an open-loop schedule are spaced."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An open-loop schedule.
+
+    ``rate_hz`` is the arrival rate. Where message cells carry an ``api_delay_ms``, that delay is
+    added to the gap before the next arrival, so that a slow cell does not queue behind itself.
+    """
+
+    arrivals: Arrivals
+    rate_hz: float
+    messages: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A real service that runs beside the flow on its network."""
+
+    id: str
+    component: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """What is varied. ``containers`` changes per start, the others per message within a start.
+
+    An empty tuple: that axis is not varied. Flows of n containers are made of the first step, the
+    middle steps repeated in turn, and the last step.
+    """
+
+    containers: tuple[int, ...] = ()
+    payload_bytes: tuple[int, ...] = ()
+    api_delay_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much is measured: starts per start-level cell, messages per start (or per message cell)."""
+
+    starts: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCell:
+    """One combination of the axes that vary per message."""
+
+    payload_bytes: int
+    api_delay_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One file of the catalogue.
+
+    ``steps`` is the flow's definition; ``flow_type`` the mode it is run in. ``floor_per_start``
+    asks for a batch of the bare broker hop right after each start's load.
+    """
+
+    name: str
+    title: str
+    flow_type: FlowType
+    steps: tuple[Step, ...]
+    load: Load
+    axes: Axes
+    profiles: Mapping[str, Profile]
+    services: tuple[Service, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    floor_per_start: bool = False
+    drain_timeout_s: float = 30.0
+    path: str = ""
+
+    def flow(self, containers: int | None = None) -> Flow:
+        """The flow with ``containers`` steps (None: as written).
+
+        Middle steps are repeated in turn; a repeated step's id gets its ordinal as a suffix.
+        """
+        steps = self.steps
+        if containers is not None and containers != len(steps):
+            middle = steps[1:-1]
+            chain = [steps[0]]
+            for index in range(containers - 2):
+                step = middle[index % len(middle)]
+                chain.append(
+                    Step(
+                        id=f"{step.id}-{index + 1}",
+                        component=step.component,
+                        function=step.function,
+                        config=step.config,
+                        prefetch=step.prefetch,
+                        limits=step.limits,
+                    )
+                )
+            steps = (*chain, self.steps[-1])
+        # Named after the definition, not the scenario: two scenarios may measure one flow.
+        return Flow(name=f"{'-'.join(s.id for s in steps)}", steps=steps, variables=self.variables)
+
+    def message_cells(self) -> tuple[MessageCell, ...]:
+        """Every combination of the message-level axes, in order; one cell when none is varied."""
+        payloads = self.axes.payload_bytes or (self.load.payload_bytes,)
+        delays: tuple[float | None, ...] = self.axes.api_delay_ms or (None,)
+        return tuple(MessageCell(p, d) for p in payloads for d in delays)
+
+    def start_cells(self) -> tuple[int | None, ...]:
+        """The values of the start-level axis; ``(None,)`` when it is not varied."""
+        return self.axes.containers or (None,)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound on a metric. ``upper``: the value must stay below; else it must reach the limit."""
+
+    metric: str
+    limit: float
+    unit: str
+    upper: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement of the platform, and how it is decided.
+
+    ``target`` is None for a statement that is decided by observation alone; ``metric`` then names
+    the observation. ``needs_containers``: undecided where steps are mere processes.
+    """
+
+    id: str
+    statement: str
+    metric: str
+    scenario: str
+    target: Target | None = None
+    needs_containers: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
