@@ -112,6 +112,9 @@ class Broker(Protocol):
         adapters bring that lock.
         """
 
+    def wake(self) -> None:
+        """Make a waiting :meth:`receive` return early. For signal handlers and other threads."""
+
     def depth(self, queue: str) -> QueueDepth:
         """Look at a queue without changing it."""
 

@@ -1,0 +1,382 @@
+"""The RabbitMQ adapter: one pika connection, driven by the thread that owns it.
+
+pika's callbacks only file what arrives; handlers run outside of pika, on the same thread, so a
+message never changes threads on its way to a component. A second thread may turn the loop through
+:meth:`RabbitBroker.keep_alive` while the owner is inside a slow handler: a lock, free on the usual
+path, keeps the two apart. This is the only module that imports pika.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pika
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from runtime.broker import Delivery, Message, QueueDepth, Route, Settled, Topology
+from runtime.errors import BrokerError, BrokerUnavailable
+
+# What pika logs about a broken connection is raised here as an error with a remedy.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+_REPLY_TIMEOUT_S = 20.0
+
+
+class RabbitBroker:
+    """A connection with one channel for messages and, when asked for, one for administration."""
+
+    def __init__(self, url: str, *, name: str, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        self._where = f"RabbitMQ at {parts.hostname}:{parts.port or 5672}"
+        self._lock = threading.RLock()
+        self._deliveries: deque[Delivery] = deque()
+        self._unsettled: dict[int, Settled | None] = {}
+        self._settlements: deque[tuple[Settled, bool, int]] = deque()
+        self._returned: set[str] = set()
+        self._channel_error: BaseException | None = None
+        self._get_empty: Callable[[Any], None] = _ignore
+        self._woken = False
+        self._next_tag = 1
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._admin: Any = None
+        parameters = pika.URLParameters(url)
+        parameters.client_properties = {"connection_name": name}
+        parameters.connection_attempts = 1
+        parameters.socket_timeout = timeout_s
+        parameters.stack_timeout = timeout_s
+        self._connection: Any = pika.SelectConnection(
+            parameters,
+            on_open_callback=lambda _: None,
+            on_open_error_callback=self._on_lost,
+            on_close_callback=self._on_lost,
+        )
+        self._loop: Any = self._connection.ioloop
+        self._loop.activate_poller()
+        self._await(lambda: self._connection.is_open, timeout_s, "no connection")
+        self._channel = self._open_channel()
+        self._channel.add_on_return_callback(self._on_return)
+        self._rpc(
+            lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done),
+            "publisher confirms",
+        )
+
+    # -- topology --------------------------------------------------------------------------------
+
+    def declare(self, topology: Topology) -> None:
+        """Create the exchange (direct), its queues and bindings."""
+        channel = self._admin_channel()
+        self._rpc(
+            lambda done: channel.exchange_declare(
+                topology.exchange, exchange_type="direct", durable=False, callback=done
+            ),
+            f"declaring exchange {topology.exchange!r}",
+        )
+        for queue in topology.queues:
+            arguments = {
+                "x-max-length": queue.max_length,
+                "x-max-length-bytes": queue.max_bytes,
+                "x-overflow": "reject-publish",
+            }
+            self._rpc(
+                lambda done, queue=queue, arguments=arguments: channel.queue_declare(
+                    queue.name, durable=True, arguments=arguments, callback=done
+                ),
+                f"declaring queue {queue.name!r}",
+            )
+        for binding in topology.bindings:
+            self._rpc(
+                lambda done, binding=binding: channel.queue_bind(
+                    binding.queue, topology.exchange, routing_key=binding.key, callback=done
+                ),
+                f"binding queue {binding.queue!r}",
+            )
+
+    def delete(self, topology: Topology) -> None:
+        """Delete the queues and the exchange; AMQP counts deleting what is absent as done."""
+        channel = self._admin_channel()
+        for queue in topology.queues:
+            self._rpc(
+                lambda done, queue=queue: channel.queue_delete(queue.name, callback=done),
+                f"deleting queue {queue.name!r}",
+            )
+        self._rpc(
+            lambda done: channel.exchange_delete(topology.exchange, callback=done),
+            f"deleting exchange {topology.exchange!r}",
+        )
+
+    def depth(self, queue: str) -> QueueDepth:
+        """Passive declare: messages ready, and consumers. BrokerError when there is no such queue."""
+        channel = self._admin_channel()
+        frame = self._rpc(
+            lambda done: channel.queue_declare(queue, passive=True, callback=done),
+            f"looking at queue {queue!r}",
+        )
+        return QueueDepth(frame.method.message_count, frame.method.consumer_count)
+
+    # -- publishing ------------------------------------------------------------------------------
+
+    def publish(self, route: Route, message: Message, settled: Settled | None = None) -> int:
+        """Publish with the mandatory flag and a confirm; return when the socket has all of it."""
+        with self._lock:
+            self._raise_if_lost()
+            properties = pika.BasicProperties(
+                content_type="application/json",
+                content_encoding="utf8",
+                delivery_mode=2 if message.persistent else 1,
+                headers=dict(message.headers),
+                message_id=str(self._next_tag),
+            )
+            self._unsettled[self._next_tag] = settled
+            self._next_tag += 1
+            try:
+                self._channel.basic_publish(
+                    route.exchange, route.key, message.body, properties, mandatory=True
+                )
+            except AMQPError as error:
+                raise self._lost(error) from error
+            self._flush()
+            return time.monotonic_ns()
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait for the outstanding confirms."""
+        deadline = time.monotonic() + timeout_s
+        self._run_settlements()
+        while self._unsettled:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self._turn(remaining)
+            self._run_settlements()
+        return True
+
+    # -- consuming -------------------------------------------------------------------------------
+
+    def subscribe(self, queue: str, *, prefetch: int) -> None:
+        """Set the prefetch, then consume with acknowledgements."""
+        self._rpc(
+            lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done),
+            f"setting the prefetch of {queue!r}",
+        )
+        self._rpc(
+            lambda done: self._channel.basic_consume(queue, self._on_message, callback=done),
+            f"consuming from {queue!r}",
+        )
+
+    def receive(self, timeout_s: float) -> Delivery | None:
+        """The next delivery, or None after ``timeout_s`` or :meth:`wake`."""
+        deadline = time.monotonic() + timeout_s
+        self._run_settlements()
+        while not self._deliveries:
+            remaining = deadline - time.monotonic()
+            self._turn(remaining)
+            self._run_settlements()
+            if not self._deliveries and (remaining <= 0 or self._woken):
+                self._woken = False
+                return None
+        return self._deliveries.popleft()
+
+    def wake(self) -> None:
+        """Interrupt a waiting :meth:`receive`; safe in a signal handler."""
+        self._woken = True
+        self._loop.add_callback_threadsafe(_nothing)
+
+    def ack(self, delivery: Delivery) -> None:
+        """Acknowledge, and write it out."""
+        with self._lock:
+            self._raise_if_lost()
+            self._channel.basic_ack(delivery.tag)
+            self._flush()
+
+    def reject(self, delivery: Delivery) -> None:
+        """Reject without requeue, and write it out."""
+        with self._lock:
+            self._raise_if_lost()
+            self._channel.basic_reject(delivery.tag, requeue=False)
+            self._flush()
+
+    def get(self, queue: str) -> Delivery | None:
+        """basic.get with automatic acknowledgement."""
+        channel = self._admin_channel()
+        found: list[Delivery] = []
+
+        def request(done: Callable[[Any], None]) -> None:
+            def on_get(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
+                found.append(_delivery(method, properties, body))
+                done(method)
+
+            self._get_empty = done
+            channel.basic_get(queue, on_get, auto_ack=True)
+
+        self._rpc(request, f"getting from queue {queue!r}")
+        return found[0] if found else None
+
+    # -- lifetime --------------------------------------------------------------------------------
+
+    def keep_alive(self) -> None:
+        """Turn the loop once without waiting: heartbeats are answered and sent."""
+        self._turn(0.0)
+
+    def close(self) -> None:
+        """Close in order, so that the broker has seen every ack; then release the sockets."""
+        if self._closing:
+            return
+        self._closing = True
+        deadline = time.monotonic() + 5.0
+        with self._lock:
+            if self._failure is None and not self._connection.is_closed:
+                self._connection.close()
+            while self._failure is None and time.monotonic() < deadline:
+                self._poll(deadline - time.monotonic())
+            self._loop.deactivate_poller()
+            self._loop.close()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _open_channel(self) -> Any:
+        opened: list[Any] = []
+        channel = self._connection.channel(on_open_callback=opened.append)
+        channel.add_on_close_callback(self._on_channel_closed)
+        self._await(lambda: bool(opened), _REPLY_TIMEOUT_S, "opening a channel")
+        return channel
+
+    def _admin_channel(self) -> Any:
+        # The broker answers a mistake (say, a queue that is not there) by closing the channel, so
+        # administration has one of its own, opened again when it was closed.
+        self._raise_if_lost()
+        if self._admin is None or not self._admin.is_open:
+            self._admin = self._open_channel()
+            self._admin.add_callback(
+                lambda frame: self._get_empty(frame), [pika.spec.Basic.GetEmpty], one_shot=False
+            )
+        return self._admin
+
+    def _rpc(self, request: Callable[[Callable[[Any], None]], object], what: str) -> Any:
+        replies: list[Any] = []
+        self._channel_error = None
+        with self._lock:
+            self._raise_if_lost()
+            request(replies.append)
+        deadline = time.monotonic() + _REPLY_TIMEOUT_S
+        while not replies:
+            error = self._channel_error
+            if error is not None:
+                code = getattr(error, "reply_code", "")
+                text = getattr(error, "reply_text", str(error))
+                raise BrokerError(
+                    f"{what} failed: {code} {text}".rstrip(), where=self._where
+                ) from error
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise BrokerUnavailable(
+                    f"{what} got no answer within {_REPLY_TIMEOUT_S:g} s", where=self._where
+                )
+            self._turn(remaining)
+        return replies[0]
+
+    def _await(self, ready: Callable[[], bool], timeout_s: float, what: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise BrokerUnavailable(
+                    f"{what} within {timeout_s:g} s",
+                    where=self._where,
+                    remedy="Check that it runs and that the address is right",
+                )
+            self._turn(remaining)
+
+    def _turn(self, wait_s: float) -> None:
+        """One turn of pika's loop: wait at most ``wait_s``, dispatch what came, run timers."""
+        with self._lock:
+            self._raise_if_lost()
+            self._poll(wait_s)
+            # What was delivered or settled before the connection went is still handed out.
+            if not self._deliveries and not self._settlements:
+                self._raise_if_lost()
+
+    def _poll(self, wait_s: float) -> None:
+        timeout = self._loop.call_later(max(wait_s, 0.0), _nothing)
+        try:
+            self._loop.poll()
+        finally:
+            self._loop.remove_timeout(timeout)
+        self._loop.process_timeouts()
+
+    def _run_settlements(self) -> None:
+        # By the owner only, and outside of pika: a settlement may ack, publish and raise.
+        while self._settlements:
+            settled, accepted, learned_ns = self._settlements.popleft()
+            settled(accepted, learned_ns)
+
+    def _flush(self) -> None:
+        # pika writes when its loop finds the socket writable: turn it until nothing is left. It
+        # waits where the broker pushes back, which is what a full socket means.
+        while self._connection._get_write_buffer_size() > 0:
+            self._loop.poll()
+            self._raise_if_lost()
+
+    def _raise_if_lost(self) -> None:
+        if self._failure is not None:
+            raise self._lost(self._failure)
+
+    def _lost(self, error: BaseException) -> BrokerUnavailable:
+        cause = self._failure or error
+        text = str(cause) or repr(cause)
+        return BrokerUnavailable(
+            f"the connection failed: {text}",
+            where=self._where,
+            remedy="Check that the broker runs, and its user name and password",
+        )
+
+    # -- pika's callbacks ------------------------------------------------------------------------
+
+    def _on_lost(self, _connection: Any, error: BaseException) -> None:
+        self._failure = error
+
+    def _on_channel_closed(self, channel: Any, error: BaseException) -> None:
+        if isinstance(error, ChannelClosedByBroker):
+            self._channel_error = error
+            if channel is not self._admin and channel is getattr(self, "_channel", None):
+                self._failure = error
+
+    def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        self._deliveries.append(_delivery(method, properties, body))
+
+    def _on_return(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        # Unroutable: the broker returns the message, and then confirms it all the same.
+        self._returned.add(properties.message_id)
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        accepted = isinstance(method, pika.spec.Basic.Ack)
+        learned_ns = time.monotonic_ns()
+        tag: int = method.delivery_tag
+        # With ``multiple`` the broker settles everything up to this tag at once.
+        tags = [t for t in self._unsettled if t <= tag] if method.multiple else [tag]
+        for one in tags:
+            settled = self._unsettled.pop(one, None)
+            returned = str(one) in self._returned
+            self._returned.discard(str(one))
+            if settled is not None:
+                self._settlements.append((settled, accepted and not returned, learned_ns))
+
+
+def _nothing() -> None:
+    """A timer's callback whose only purpose is to end a poll."""
+
+
+def _ignore(_frame: Any) -> None:
+    """The answer to a get that nobody waits for."""
+
+
+def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
+    delivered_ns = time.monotonic_ns()
+    message = Message(body, properties.headers or {}, properties.delivery_mode == 2)
+    return Delivery(message, method.delivery_tag, delivered_ns, method.redelivered)

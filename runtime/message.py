@@ -1,0 +1,121 @@
+"""The envelope: what a message's body and headers look like on the wire.
+
+A body is the JSON object ``{id, body, headers, attachments, passthrough}``; ids travel in the
+headers ``messageId``, ``parentMessageId`` and ``threadId``, as the official component runtime has
+them, so that its components can run beside ours. With a password the body is AES-256-CBC, key
+SHA-256(password), PKCS7, a static initialisation vector of 16 bytes; protocol 1 is base64 of the
+ciphertext, protocol 2 the raw bytes (that runtime's lib/encryptor.js). Loaded by every worker.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from runtime.errors import InputError
+
+SIZE_LIMIT_BYTES = 10 * 1024 * 1024
+"""The platform's limit for one outgoing message, as it goes over the wire."""
+
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class Ids(NamedTuple):
+    """Who a message is: its execution, itself, and the message that caused it (0: none)."""
+
+    trace: int
+    message: int
+    parent: int
+
+
+class Cipher:
+    """AES-256-CBC as the official component runtime uses it. Loads its library on first use."""
+
+    def __init__(self, password: str, vector: str, *, protocol: int = 1) -> None:
+        if len(vector.encode()) != 16:
+            raise InputError("the initialisation vector must be 16 bytes", remedy="Give 16 bytes")
+        if protocol not in (1, 2):
+            raise InputError(f"there is no message protocol {protocol}", remedy="Use 1 or 2")
+        from cryptography.hazmat.primitives.ciphers import Cipher as Primitive
+        from cryptography.hazmat.primitives.ciphers import algorithms, modes
+
+        key = hashlib.sha256(password.encode()).digest()
+        self._primitive = Primitive(algorithms.AES(key), modes.CBC(vector.encode()))
+        self.protocol = protocol
+
+    def encrypt(self, plain: bytes) -> bytes:
+        """Pad, encrypt, and encode as the protocol says."""
+        pad = 16 - len(plain) % 16
+        encryptor = self._primitive.encryptor()
+        sealed = encryptor.update(plain + bytes([pad]) * pad) + encryptor.finalize()
+        return base64.b64encode(sealed) if self.protocol == 1 else sealed
+
+    def decrypt(self, sealed: bytes) -> bytes:
+        """Undo :meth:`encrypt`. Raises ValueError for what was not sealed with this password."""
+        raw = base64.b64decode(sealed, validate=True) if self.protocol == 1 else sealed
+        if not raw or len(raw) % 16:
+            raise ValueError("the message is not a whole number of cipher blocks")
+        decryptor = self._primitive.decryptor()
+        plain = decryptor.update(raw) + decryptor.finalize()
+        pad = plain[-1]
+        if not 1 <= pad <= 16 or plain[-pad:] != bytes([pad]) * pad:
+            raise ValueError("the message was sealed with another password or vector")
+        return plain[:-pad]
+
+
+def encode_body(message: Mapping[str, Any], cipher: Cipher | None = None) -> bytes:
+    """JSON of a message, sealed where there is a cipher. Raises TypeError for what JSON lacks."""
+    body = _compact(message).encode()
+    return cipher.encrypt(body) if cipher is not None else body
+
+
+def decode_body(body: bytes, cipher: Cipher | None = None) -> dict[str, Any]:
+    """The message object, with every member that a component may rely on.
+
+    Raises ValueError when it cannot be opened or is not a JSON object.
+    """
+    opened = json.loads(cipher.decrypt(body) if cipher is not None else body)
+    if not isinstance(opened, dict):
+        raise ValueError(f"a message must be a JSON object, not {type(opened).__name__}")
+    opened.setdefault("body", {})
+    opened.setdefault("headers", {})
+    opened.setdefault("attachments", {})
+    return opened
+
+
+def encode_headers(ids: Ids, extra: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Headers for a message with these ids, on top of what is carried along."""
+    headers = dict(extra)
+    headers["messageId"] = f"{ids.message:016x}"
+    headers["threadId"] = f"{ids.trace:016x}"
+    if ids.parent:
+        headers["parentMessageId"] = f"{ids.parent:016x}"
+    return headers
+
+
+def decode_ids(headers: Mapping[str, str | int]) -> Ids:
+    """The ids of a message. Raises ValueError naming the header that is missing or malformed."""
+    return Ids(
+        _hex(headers, "threadId"),
+        _hex(headers, "messageId"),
+        _hex(headers, "parentMessageId") if "parentMessageId" in headers else 0,
+    )
+
+
+def carried(headers: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Headers that a step hands on: ``x-eio-meta-*`` and ``reply_to``."""
+    return {
+        key: value
+        for key, value in headers.items()
+        if key.startswith("x-eio-meta-") or key == "reply_to"
+    }
+
+
+def _hex(headers: Mapping[str, str | int], name: str) -> int:
+    try:
+        return int(str(headers[name]), 16)
+    except KeyError:
+        raise ValueError(f"the message has no header {name!r}") from None
