@@ -1,0 +1,136 @@
+"""What there is to run in this repository: ``nox -l`` lists it.
+
+All sessions share one environment, ``.nox/hopbench``, made with nothing but venv and pip and made
+anew only when the requirements or the Python change.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "lint", "types", "imports"]
+nox.options.default_venv_backend = "none"
+
+ROOT = Path(__file__).parent
+ENVIRONMENT = ROOT / ".nox" / "hopbench"
+PACKAGES = ("runtime", "scenarios", "bench", "reports")
+SHELL_SCRIPTS = (".ci/provision.sh", ".ci/run")
+
+
+def shared_python(session: nox.Session) -> str:
+    """Path of the shared environment's Python; the environment is made first where it must be.
+
+    The stamp names everything the environment depends on, and is written when it is complete, so
+    an installation that was interrupted starts again.
+    """
+    if sys.version_info < (3, 11):  # noqa: UP036  # nox runs on older ones
+        session.error(f"hopbench needs Python 3.11 or newer; this nox runs on {sys.version}")
+    project = nox.project.load_toml(ROOT / "pyproject.toml")
+    requirements = [
+        *project["project"]["dependencies"],
+        *nox.project.dependency_groups(project, "dev"),
+    ]
+    constraints = ROOT / "constraints.txt"
+    wanted = json.dumps([sys.version, sys.base_prefix, requirements, constraints.read_text()])
+    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    stamp = ENVIRONMENT / "complete"
+    python = ENVIRONMENT / "bin" / "python"
+    if not (python.exists() and stamp.exists() and stamp.read_text() == digest):
+        session.log("installing the environment, once: about a minute")
+        session.run(sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT), external=True)
+        pip = (str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+        session.run(*pip, "--constraint", str(constraints), *requirements, external=True, log=False)
+        stamp.write_text(digest)
+    # Programs are found beside that Python first: nats-server, py-spy, locust.
+    session.env["VIRTUAL_ENV"] = str(ENVIRONMENT)
+    session.env["PATH"] = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
+    return str(python)
+
+
+def run_module(session: nox.Session, module: str, *args: str) -> None:
+    """Run a module with the shared environment's Python, from the repository's root."""
+    session.run(shared_python(session), "-m", module, *args, external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, then report: the whole catalogue, quick profile; or pass what `bench run` takes."""
+    run = ROOT / "runs" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    args = session.posargs or [
+        *sorted(path.stem for path in (ROOT / "scenarios" / "catalog").glob("*.toml")),
+        "--profile",
+        "quick",
+    ]
+    if "--out" in args:
+        run = Path(args[args.index("--out") + 1]).absolute()
+    else:
+        args = [*args, "--out", str(run)]
+    run_module(session, "bench", "run", *args)
+    run_module(session, "bench", "report", str(run))
+    # nox has a word to say after the session; the report's path comes after that.
+    atexit.register(print, run / "index.html", flush=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; what the machine lacks is skipped, with its reason, or fails where CI=true."""
+    run_module(session, "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style: ruff for Python, shellcheck for the scripts."""
+    run_module(session, "ruff", "check", *session.posargs)
+    run_module(session, "ruff", "format", "--check")
+    session.run("shellcheck", *SHELL_SCRIPTS, external=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly."""
+    run_module(session, "mypy", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check who may import whom."""
+    shared_python(session)
+    session.run("lint-imports", *session.posargs, external=True)
+
+
+@nox.session
+def micro(session: nox.Session) -> None:
+    """Time the small parts on their own: codec, spans, mapper, broker hop (pytest-benchmark)."""
+    run_module(session, "pytest", "bench/micro", "--benchmark-only", *session.posargs)
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """Build the container images ahead of a run."""
+    run_module(session, "bench", "images", *session.posargs)
+
+
+@nox.session
+def provision(session: nox.Session) -> None:
+    """Install Docker, RabbitMQ and Chromium on Debian or Ubuntu (as root, or with sudo)."""
+    session.log(
+        "this installs docker.io, rabbitmq-server, debootstrap and chromium with apt, starts the "
+        "container engine and makes the image hopbench/base; no RabbitMQ service is started"
+    )
+    command = [str(ROOT / ".ci" / "provision.sh")]
+    session.run(*([] if os.geteuid() == 0 else ["sudo"]), *command, external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check that what the documents link to and quote exists."""
+    run_module(session, "pytest", "tests/unit/test_documents.py", *session.posargs)
