@@ -14,7 +14,8 @@ PROCESS  a step, per input       delivered, process entry, process end, acknowle
 MARK     a step, per phase       instant, 0, 0, 0 (``message`` holds the phase, see :class:`Mark`)
 ======== ======================= =============================================================
 
-An instant that did not happen is 0. ``aux`` is the message cell's index in a SEND, the number of
+The STOPPING mark carries, in t1 and t2, the process's peak memory in bytes and its CPU
+nanoseconds. An instant that did not happen is 0. ``aux`` is the message cell's index in a SEND, the number of
 outputs in a PROCESS. ``trace`` is the execution's number (1, 2, ...), ``message`` the message's
 own id, ``parent`` the id of the message that caused it (0 for a SEND).
 """

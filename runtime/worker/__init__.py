@@ -1,0 +1,1 @@
+"""What runs inside each step's container. Imports the least possible: it is measured."""

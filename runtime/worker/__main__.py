@@ -1,0 +1,156 @@
+"""A worker's life: read settings, load the component, connect, consume, and end in good order."""
+
+import time
+
+FIRST_INSTRUCTION_NS = time.monotonic_ns()
+
+import logging  # noqa: E402
+import os  # noqa: E402
+import resource  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from types import FrameType  # noqa: E402
+
+from runtime.broker import Broker, connect  # noqa: E402
+from runtime.clock import clock_id  # noqa: E402
+from runtime.errors import BrokerError, ComponentError, HopbenchError  # noqa: E402
+from runtime.message import Cipher  # noqa: E402
+from runtime.spans import MARK, OK, Mark, Spool  # noqa: E402
+from runtime.worker.component import Context, load  # noqa: E402
+from runtime.worker.handler import Handler  # noqa: E402
+from runtime.worker.settings import Settings, read_settings  # noqa: E402
+
+EXIT_INPUT = 2
+EXIT_COMPONENT = 3
+EXIT_BROKER = 4
+EXIT_SPOOL = 5
+
+_IDLE_S = 3600.0
+_KEEP_ALIVE_PERIOD_S = 1.0
+_SETTLE_TIMEOUT_S = 5.0
+
+
+def main() -> int:
+    """Run until told to stop (or, in one-shot mode, for one message). Returns the exit code."""
+    settings = read_settings(os.environ)
+    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(message)s")
+    spool = (
+        Spool(settings.spool, step=settings.step_index, clock=clock_id()) if settings.spool else None
+    )
+    if spool is not None:
+        spool.mark(Mark.FIRST_INSTRUCTION, FIRST_INSTRUCTION_NS)
+    cipher = (
+        Cipher(settings.crypto_password, settings.crypto_vector)
+        if settings.crypto_password
+        else None
+    )
+    context = Context(_not_yet, logging.getLogger(settings.step), settings.variables)
+    component = load(settings.component_root, settings.main, settings.config)
+    # The adapter is imported inside connect(): import it here, so that the two phases are apart.
+    if settings.broker_url.startswith("amqp:"):
+        import runtime.broker.rabbitmq
+    else:
+        import runtime.broker.nats  # noqa: F401
+    _mark(spool, Mark.IMPORTED)
+    broker = connect(settings.broker_url, name=f"{settings.flow}/{settings.step}")
+    _mark(spool, Mark.CONNECTED)
+    handler = Handler(settings, broker, component, spool, context, cipher)
+    stopping = _stop_on_signal(broker)
+    broker.subscribe(settings.queue, prefetch=settings.prefetch)
+    _mark(spool, Mark.CONSUMING)
+    _keep_alive(broker, handler)
+    try:
+        _consume(settings, broker, handler, stopping)
+    finally:
+        handler.give_up()
+        if spool is not None:
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
+            spool.write(
+                spool.encode(
+                    MARK, OK, 0, 0, 0, Mark.STOPPING, 0,
+                    time.monotonic_ns(), usage.ru_maxrss * 1024, cpu_ns,
+                )  # fmt: skip
+            )
+    broker.close()
+    return 0
+
+
+def _consume(
+    settings: Settings, broker: Broker, handler: Handler, stopping: threading.Event
+) -> None:
+    while not stopping.is_set():
+        if settings.one_shot and handler.finished:
+            return
+        delivery = broker.receive(_IDLE_S)
+        if delivery is None:
+            continue
+        if settings.one_shot and handler.started:
+            # Prefetch is 1, but an ack lets the next one in before we are gone: leave it
+            # unacknowledged, so that it returns to its queue for the next container.
+            continue
+        handler.handle(delivery)
+    broker.settle(_SETTLE_TIMEOUT_S)
+
+
+def _keep_alive(broker: Broker, handler: Handler) -> None:
+    """Answer heartbeats from a second thread while ``process`` keeps the first one busy."""
+
+    def run() -> None:
+        while True:
+            time.sleep(_KEEP_ALIVE_PERIOD_S)
+            since_ns = handler.busy_since_ns
+            if since_ns and time.monotonic_ns() - since_ns > _KEEP_ALIVE_PERIOD_S * 1e9 / 2:
+                try:
+                    broker.keep_alive()
+                except BrokerError:
+                    # The owner's next call raises the same error, where it can be handled.
+                    return
+
+    threading.Thread(target=run, name="keep-alive", daemon=True).start()
+
+
+def _stop_on_signal(broker: Broker) -> threading.Event:
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+        broker.wake()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return stopping
+
+
+def _mark(spool: Spool | None, phase: int) -> None:
+    if spool is not None:
+        spool.mark(phase, time.monotonic_ns())
+
+
+def _not_yet(event: str, _payload: object) -> None:
+    raise RuntimeError(f"emit({event!r}) before the first message")
+
+
+def _run() -> int:
+    try:
+        return main()
+    except BrokerError as error:
+        print(f"hopbench worker: {error}", file=sys.stderr, flush=True)
+        return EXIT_BROKER
+    except HopbenchError as error:
+        print(f"hopbench worker: {error}", file=sys.stderr, flush=True)
+        return EXIT_COMPONENT if isinstance(error, ComponentError) else EXIT_INPUT
+    except OSError as error:
+        print(f"hopbench worker: cannot write its spans: {error}", file=sys.stderr, flush=True)
+        return EXIT_SPOOL
+
+
+if __name__ == "__main__":
+    code = _run()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is closed and flushed: taking the interpreter apart would only delay the end,
+    # and a hung thread of a component could prevent it.
+    os._exit(code)
