@@ -21,9 +21,18 @@ nox.options.sessions = ["tests", "lint", "types", "imports"]
 nox.options.default_venv_backend = "none"
 
 ROOT = Path(__file__).parent
+CONSTRAINTS = ROOT / "constraints.txt"
 ENVIRONMENT = ROOT / ".nox" / "hopbench"
-PACKAGES = ("runtime", "scenarios", "bench", "reports")
 SHELL_SCRIPTS = (".ci/provision.sh", ".ci/run")
+
+
+def stated_requirements() -> list[str]:
+    """What pyproject.toml asks for: to run, to test and to check."""
+    project = nox.project.load_toml(ROOT / "pyproject.toml")
+    return [
+        *project["project"]["dependencies"],
+        *nox.project.dependency_groups(project, "dev"),
+    ]
 
 
 def shared_python(session: nox.Session) -> str:
@@ -34,13 +43,8 @@ def shared_python(session: nox.Session) -> str:
     """
     if sys.version_info < (3, 11):  # noqa: UP036  # nox runs on older ones
         session.error(f"hopbench needs Python 3.11 or newer; this nox runs on {sys.version}")
-    project = nox.project.load_toml(ROOT / "pyproject.toml")
-    requirements = [
-        *project["project"]["dependencies"],
-        *nox.project.dependency_groups(project, "dev"),
-    ]
-    constraints = ROOT / "constraints.txt"
-    wanted = json.dumps([sys.version, sys.base_prefix, requirements, constraints.read_text()])
+    requirements = stated_requirements()
+    wanted = json.dumps([sys.version, sys.base_prefix, requirements, CONSTRAINTS.read_text()])
     digest = hashlib.sha256(wanted.encode()).hexdigest()
     stamp = ENVIRONMENT / "complete"
     python = ENVIRONMENT / "bin" / "python"
@@ -48,7 +52,7 @@ def shared_python(session: nox.Session) -> str:
         session.log("installing the environment, once: about a minute")
         session.run(sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT), external=True)
         pip = (str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-        session.run(*pip, "--constraint", str(constraints), *requirements, external=True, log=False)
+        session.run(*pip, "--constraint", str(CONSTRAINTS), *requirements, external=True, log=False)
         stamp.write_text(digest)
     # Programs are found beside that Python first: nats-server, py-spy, locust.
     session.env["VIRTUAL_ENV"] = str(ENVIRONMENT)
@@ -134,3 +138,12 @@ def provision(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Check that what the documents link to and quote exists."""
     run_module(session, "pytest", "tests/unit/test_documents.py", *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=False)
+def constraints(session: nox.Session) -> None:
+    """Take the newest versions that fit together, and write them to constraints.txt."""
+    session.install(*stated_requirements(), "nox")
+    frozen = session.run("python", "-m", "pip", "freeze", silent=True)
+    header = CONSTRAINTS.read_text().partition("\n")[0]
+    CONSTRAINTS.write_text(f"{header}\n{frozen}")
