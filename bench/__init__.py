@@ -1,0 +1,1 @@
+"""Measures: runs scenarios, the floor beside them, and writes run directories."""
