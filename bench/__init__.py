@@ -1,1 +1,1 @@
-"""Measures: runs scenarios, the floor beside them, and writes run directories."""
+"""Measures flows: loads, trials, floors, and the run directory they are kept in."""

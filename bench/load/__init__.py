@@ -1,0 +1,1 @@
+"""The load generator: an open-loop schedule, sent by a process of its own."""

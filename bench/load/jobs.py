@@ -1,0 +1,105 @@
+"""What the load generator is asked to do, and what it answers: two small JSON files in a folder.
+
+The session writes ``NAME.job.json``; the generator appends spans to ``NAME.spool`` and answers with
+``NAME.done.json`` or, where it could not go on, ``NAME.failed.json``. Files appear whole: they are
+written beside and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runtime.errors import MeasurementError
+
+
+class Cell(NamedTuple):
+    """What distinguishes messages of one start: payload size, and the delay asked of the API."""
+
+    payload_bytes: int
+    api_delay_ms: float | None
+
+
+class Job(NamedTuple):
+    """One schedule to be sent. ``first_trace`` numbers the executions."""
+
+    name: str
+    broker_url: str
+    exchange: str
+    key: str
+    seed: int
+    arrivals: str
+    rate_hz: float
+    messages_per_cell: int
+    cells: tuple[Cell, ...]
+    persistent: bool = False
+    first_trace: int = 1
+
+
+class Answer(NamedTuple):
+    """What the generator saw of itself. ``cpu_s`` is its own CPU time during the job."""
+
+    sent: int
+    start_ns: int
+    end_ns: int
+    cpu_s: float
+    clock_id: str
+
+
+def submit(folder: Path, job: Job) -> None:
+    """Hand a job to the generator that watches ``folder``."""
+    document = {**job._asdict(), "cells": [cell._asdict() for cell in job.cells]}
+    _write(folder / f"{job.name}.job.json", document)
+
+
+def next_job(folder: Path) -> Job | None:
+    """The first job in ``folder`` that has no answer yet."""
+    for path in sorted(folder.glob("*.job.json")):
+        stem = path.name.removesuffix(".job.json")
+        if (folder / f"{stem}.done.json").exists() or (folder / f"{stem}.failed.json").exists():
+            continue
+        return read_job(path)
+    return None
+
+
+def read_job(path: Path) -> Job:
+    """Read a job file."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["cells"] = tuple(Cell(**cell) for cell in document["cells"])
+    return Job(**document)
+
+
+def answer(folder: Path, job: Job, result: Answer) -> None:
+    """Say that a job is done."""
+    _write(folder / f"{job.name}.done.json", result._asdict())
+
+
+def fail(folder: Path, job: Job, error: str) -> None:
+    """Say that a job could not be done."""
+    _write(folder / f"{job.name}.failed.json", {"error": error})
+
+
+def outcome(folder: Path, name: str) -> Answer | None:
+    """The answer to a job, None while there is none. Raises MeasurementError when it failed."""
+    done = folder / f"{name}.done.json"
+    if done.exists():
+        return Answer(**json.loads(done.read_text(encoding="utf-8")))
+    failed = folder / f"{name}.failed.json"
+    if failed.exists():
+        error = json.loads(failed.read_text(encoding="utf-8"))["error"]
+        raise MeasurementError(f"the load generator failed: {error}", where=f"job {name}")
+    return None
+
+
+def spool_path(folder: Path, name: str) -> Path:
+    """Where the spans of a job are."""
+    return folder / f"{name}.spool"
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    # Beside, then renamed: a reader never sees half a file.
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document), encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,125 @@
+"""Sends one schedule: each message at its intended instant, whatever the system does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+
+from bench.load.jobs import Answer, Job, spool_path
+from bench.load.schedule import Arrival, build_schedule
+from runtime.broker import Broker, Message, Route
+from runtime.clock import clock_id, now_ns
+from runtime.errors import MeasurementError
+from runtime.message import Ids, encode_headers
+from runtime.spans import FIRST, LOAD_STEP, OK, REFUSED, SEND, Spool
+
+Sent = Callable[[float, int, bool], None]
+"""Told of each message when it is settled: confirm latency (ms), size (bytes), accepted or not."""
+Sleep = Callable[[float], None]
+
+_LEAD_NS = 50_000_000
+_FINE_NS = 2_500_000
+_SETTLE_TIMEOUT_S = 30.0
+
+
+def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sleep) -> Answer:
+    """Send every message of a job, record a SEND span for each, wait for the confirms.
+
+    ``sleep`` must be precise: the last 2.5 ms before each intended instant are slept with it, the
+    time before that is spent inside the broker's loop, where confirms are received. Raises
+    BrokerError, and MeasurementError when the broker leaves messages unconfirmed.
+    """
+    schedule = build_schedule(
+        seed=job.seed,
+        arrivals=job.arrivals,
+        rate_hz=job.rate_hz,
+        delays_ms=[cell.api_delay_ms or 0.0 for cell in job.cells],
+        messages_per_cell=job.messages_per_cell,
+    )
+    spool = Spool(str(spool_path(folder, job.name)), step=LOAD_STEP, clock=clock_id())
+    cpu_before_s = _cpu_s()
+    start_ns = now_ns() + _LEAD_NS
+    # Message ids must not meet those that workers make from four random bytes of their own.
+    base = int.from_bytes(os.urandom(4), "big") << 32
+    route = Route(job.exchange, job.key)
+    fillers = [_filler(job, index) for index in range(len(job.cells))]
+    try:
+        for number, arrival in enumerate(schedule):
+            trace = job.first_trace + number
+            body = _body(job, arrival, trace, fillers)
+            ids = Ids(trace, base + trace, 0)
+            message = Message(body, encode_headers(ids, {}), job.persistent)
+            intended_ns = start_ns + arrival.offset_ns
+            _wait_until(intended_ns, broker, sleep)
+            _publish(broker, route, message, ids, arrival, intended_ns, spool, number == 0, on_sent)
+        if not broker.settle(_SETTLE_TIMEOUT_S):
+            raise MeasurementError(
+                f"the broker confirmed not every message within {_SETTLE_TIMEOUT_S:g} s",
+                where=f"exchange {job.exchange}",
+                remedy="Is the broker out of memory or disk? Its log says",
+            )
+    finally:
+        spool.close()
+    return Answer(len(schedule), start_ns, now_ns(), _cpu_s() - cpu_before_s, clock_id())
+
+
+def _publish(
+    broker: Broker,
+    route: Route,
+    message: Message,
+    ids: Ids,
+    arrival: Arrival,
+    intended_ns: int,
+    spool: Spool,
+    first: bool,
+    on_sent: Sent,
+) -> None:
+    emit_ns = now_ns()
+    socket_ns = emit_ns
+
+    def settled(accepted: bool, learned_ns: int) -> None:
+        spool.write(
+            spool.encode(
+                SEND, OK if accepted else REFUSED, arrival.cell, FIRST if first else 0,
+                ids.trace, ids.message, 0, intended_ns, emit_ns, socket_ns, learned_ns,
+            )  # fmt: skip
+        )
+        on_sent((learned_ns - emit_ns) / 1e6, len(message.body), accepted)
+
+    socket_ns = broker.publish(route, message, settled)
+
+
+def _wait_until(instant_ns: int, broker: Broker, sleep: Sleep) -> None:
+    while True:
+        remaining_ns = instant_ns - now_ns()
+        if remaining_ns <= 0:
+            return
+        if remaining_ns > _FINE_NS:
+            # Nothing is subscribed to: this only receives confirms and answers heartbeats.
+            broker.receive((remaining_ns - _FINE_NS) / 1e9)
+        else:
+            sleep(remaining_ns / 1e9)
+
+
+def _filler(job: Job, cell: int) -> str:
+    """Data that brings a message's body to its cell's size, envelope included."""
+    envelope = len(_json(job, cell, 10**6, ""))
+    return "x" * max(0, job.cells[cell].payload_bytes - envelope)
+
+
+def _body(job: Job, arrival: Arrival, trace: int, fillers: list[str]) -> bytes:
+    return _json(job, arrival.cell, trace, fillers[arrival.cell])
+
+
+def _json(job: Job, cell: int, sequence: int, data: str) -> bytes:
+    body = {"sequence": sequence, "delay_ms": job.cells[cell].api_delay_ms, "data": data}
+    return json.dumps({"body": body, "headers": {}}, separators=(",", ":")).encode()
+
+
+def _cpu_s() -> float:
+    usage = getrusage(RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,119 @@
+"""The two lifecycles of a flow, over what they have in common: a deployment on a broker."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.broker import Broker
+from runtime.errors import StepExited
+from runtime.launch import Exit, Image, Instance, Launcher, Spec
+from runtime.model import Flow, Revision
+from runtime.wiring import Wiring, step_environment, wire
+
+POLL_S = 0.002
+"""How often a file is looked at while something is awaited."""
+
+Tick = Callable[[], None]
+"""Called while waiting; raises to abandon the wait (Ctrl-C, a dead broker)."""
+
+
+@dataclass(slots=True)
+class Started:
+    """One container of one step. ``execution`` is None in a realtime flow."""
+
+    step: int
+    execution: int | None
+    instance: Instance
+    spool: Path
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A flow, laid onto a broker and ready to be started in either mode.
+
+    ``images`` are prepared: nothing is built once a start is timed.
+    """
+
+    flow: Flow
+    revisions: tuple[Revision, ...]
+    images: tuple[Image, ...]
+    launcher: Launcher
+    broker: Broker
+    broker_url_inside: str
+    folder: Path
+    name: str
+    substitutions: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    max_queue_bytes: int = 256 * 1024 * 1024
+
+    @property
+    def wiring(self) -> Wiring:
+        """Names of this deployment's queues and keys."""
+        return wire(self.flow, self.name, max_bytes=self.max_queue_bytes)
+
+    def declare(self) -> None:
+        """Create the queues. Must come before any start."""
+        self.broker.declare(self.wiring.topology)
+
+    def remove(self) -> None:
+        """Delete the queues with whatever is left in them."""
+        self.broker.delete(self.wiring.topology)
+
+    def start_step(self, index: int, *, one_shot: bool, execution: int | None = None) -> Started:
+        """Start the container of one step."""
+        step = self.flow.steps[index]
+        suffix = "" if execution is None else f"-x{execution}"
+        label = re.sub(r"[^a-zA-Z0-9-]", "-", f"{self.name}-{index}-{step.id}{suffix}")
+        folder = self.folder / label
+        folder.mkdir(parents=True)
+        spool = folder / "spans.spool"
+        environment = {
+            **self.environment,
+            **step_environment(
+                self.flow,
+                index,
+                self.wiring,
+                self.revisions[index].component,
+                broker_url=self.broker_url_inside,
+                spool=f"{self.launcher.inside(folder)}/{spool.name}",
+                one_shot=one_shot,
+                substitutions=self.substitutions,
+            ),
+        }
+        spec = Spec(
+            name=label,
+            role="step",
+            image=self.images[index],
+            env=environment,
+            limits=step.limits,
+            spool=folder,
+        )
+        return Started(index, execution, self.launcher.start(spec), spool)
+
+    def exited(self, started: Started, exit_: Exit) -> StepExited:
+        """The error for a container that should not have ended, with its last words."""
+        step = self.flow.steps[started.step]
+        cause = ", out of memory" if exit_.oom_killed else ""
+        log = started.instance.logs(last=6).strip()
+        said = f"; it last said: {log}" if log else "; it said nothing"
+        return StepExited(
+            f"ended with exit code {exit_.code}{cause}{said}",
+            where=f"step {step.id!r}, {started.instance.name}",
+            remedy=(
+                f"Raise the step's memory limit ({step.limits.memory_bytes // 2**20} MiB)"
+                if exit_.oom_killed
+                else "Mend the component, or see the log in the trial's folder"
+            ),
+        )
+
+
+def pause(tick: Tick | None, seconds: float = POLL_S) -> None:
+    """Wait a moment, giving the caller the chance to abandon the wait."""
+    if tick is not None:
+        tick()
+    time.sleep(seconds)
