@@ -65,6 +65,11 @@ def run_module(session: nox.Session, module: str, *args: str) -> None:
     session.run(shared_python(session), "-m", module, *args, external=True)
 
 
+def run_program(session: nox.Session, program: str, *args: str) -> None:
+    """Run a program of the shared environment, from the repository's root."""
+    session.run(str(Path(shared_python(session)).parent / program), *args, external=True)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, then report: the whole catalogue, quick profile; or pass what `bench run` takes."""
@@ -95,7 +100,7 @@ def lint(session: nox.Session) -> None:
     """Check style: ruff for Python, shellcheck for the scripts."""
     run_module(session, "ruff", "check", *session.posargs)
     run_module(session, "ruff", "format", "--check")
-    session.run("shellcheck", *SHELL_SCRIPTS, external=True)
+    run_program(session, "shellcheck", *SHELL_SCRIPTS)
 
 
 @nox.session
@@ -107,8 +112,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check who may import whom."""
-    shared_python(session)
-    session.run("lint-imports", *session.posargs, external=True)
+    run_program(session, "lint-imports", *session.posargs)
 
 
 @nox.session
