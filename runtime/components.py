@@ -1,7 +1,7 @@
-"""Reads component folders: ``component.json`` to a Component, and the folder's content to a Revision.
+"""Reads component folders: ``component.json`` to a Component, the folder's content to a Revision.
 
-The manifest has the shape of the real platform's: ``triggers`` and ``actions``, each a name with the
-``main`` file that defines ``process``. A ``service`` (one ``main`` file that is run as a program
+The manifest has the shape of the real platform's: ``triggers`` and ``actions``, each a name with
+the ``main`` file that defines ``process``. A ``service`` (one ``main`` file, run as a program
 beside a flow) is ours.
 """
 

@@ -1,0 +1,22 @@
+"""Checks JSONata expressions before anything is started; the library is loaded on first use."""
+
+from __future__ import annotations
+
+from re import error as RegexError  # noqa: N812
+
+
+def expression_problem(expression: str) -> str:
+    """What is wrong with the text of a JSONata expression; empty when it parses."""
+    from jsonata import Jsonata
+    from jsonata.jexception import JException
+
+    try:
+        parsed = Jsonata(expression)
+    except JException as error:
+        return str(error)
+    except RecursionError:
+        return "nested too deeply"
+    except (AttributeError, LookupError, RegexError, TypeError, ValueError) as error:
+        # The library's parser (0.7) ends so on some broken texts, such as an unclosed comment.
+        return f"cannot be parsed ({type(error).__name__}: {error})"
+    return "; ".join(map(str, parsed.errors or ()))

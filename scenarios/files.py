@@ -1,0 +1,321 @@
+"""Reads scenario files and the claims; a wrong file gets all of its problems listed at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from runtime.components import SERVICE, load_component
+from runtime.errors import ComponentError, InputError, ScenarioError
+from runtime.model import Component, FlowType, Limits, Step
+from scenarios.document import Document, Table, meant
+from scenarios.expressions import expression_problem
+from scenarios.model import Arrivals, Axes, Claim, Load, Profile, Scenario, Service, Target
+from scenarios.quantities import DURATION_MS, RATE, SIZE
+from scenarios.references import references
+
+HERE = Path(__file__).parent
+CATALOGUE = HERE / "catalog"
+COMPONENTS = HERE / "components"
+CLAIMS = HERE / "claims.toml"
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+"""Names become part of container, queue and host names (RFC 1123 labels)."""
+
+
+def load_scenario(path: Path, components_root: Path = COMPONENTS) -> Scenario:
+    """Read and check one scenario file.
+
+    Raises ScenarioError with every problem found, each as ``file:line: key: what``.
+    """
+    document = _open(path)
+    scenario = _scenario(document, components_root)
+    document.check()
+    return scenario
+
+
+def load_catalogue(
+    folder: Path = CATALOGUE, components_root: Path = COMPONENTS
+) -> dict[str, Scenario]:
+    """All scenario files of a folder, by name, in order of file name.
+
+    Raises ScenarioError with the problems of all files, or when two scenarios have one name.
+    """
+    problems: list[str] = []
+    found: dict[str, Scenario] = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            scenario = load_scenario(path, components_root)
+        except ScenarioError as error:
+            problems += error.problems
+            continue
+        if scenario.name in found:
+            problems.append(f"{path}:1: name: {found[scenario.name].path} has the same name")
+        found[scenario.name] = scenario
+    if not found and not problems:
+        problems.append(f"{folder}: there are no scenario files (*.toml) here")
+    if problems:
+        raise ScenarioError(tuple(problems), where=str(folder))
+    return found
+
+
+def load_claims(path: Path = CLAIMS) -> tuple[Claim, ...]:
+    """Read and check the claims, in the order of the file. Raises ScenarioError like a scenario."""
+    document = _open(path)
+    root = document.root()
+    claims = tuple(_claim(table) for table in _distinct(root.tables("claims", required=True)))
+    root.finish()
+    document.check()
+    return claims
+
+
+def _open(path: Path) -> Document:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScenarioError((f"{path}: there is no such file",), where=str(path)) from None
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise ScenarioError((f"{path}: cannot be read: {what}",), where=str(path)) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ScenarioError((f"{path}:{line}: not UTF-8",), where=str(path)) from error
+    return Document(path, text)
+
+
+def _scenario(document: Document, components_root: Path) -> Scenario:
+    root = document.root()
+    components = _Components(components_root)
+    services = tuple(_service(table, components) for table in _distinct(root.tables("services")))
+    steps = tuple(
+        _step(table, components, services, "trigger" if index == 0 else "action")
+        for index, table in enumerate(_distinct(root.tables("steps", required=True)))
+    )
+    vary = root.table("vary")
+    axes = Axes() if vary is None else _axes(vary)
+    load_table = root.table("load", required=True)
+    profile_table = root.table("profiles", required=True)
+    messages = 0 if load_table is None else load_table.whole("messages", 0, least=0)
+    profiles = {} if profile_table is None else _profiles(profile_table, messages)
+    first = next(iter(profiles.values()), Profile(1, 1))
+    scenario = Scenario(
+        name=_name(root, "name"),
+        title=root.text("title"),
+        flow_type=FlowType(root.choice("flow_type", FlowType)),
+        steps=steps,
+        load=_load(load_table, messages or first.messages, axes),
+        axes=axes,
+        profiles=profiles,
+        services=services,
+        variables=root.strings("variables"),
+        floor_per_start=root.flag("floor_per_start", default=False),
+        drain_timeout_s=root.quantity("drain_timeout", DURATION_MS, "30 s") / 1000,
+        path=str(document.path),
+    )
+    root.finish()
+    _check_lengths(document, scenario)
+    return scenario
+
+
+class _Components:
+    """Loads each component once, and says what is wrong with it once per use."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._loaded: dict[str, Component | ComponentError] = {}
+
+    def get(self, table: Table, name: str) -> Component | None:
+        """The component that a table names; None, with the problem noted, if it cannot be used."""
+        if not _NAME.fullmatch(name):
+            table.problem("component", f"{name!r} is not the name of a component folder")
+            return None
+        if not (self._root / name).is_dir():
+            known = sorted(path.name for path in self._root.glob("*") if path.is_dir())
+            hint = meant(name, known) or f"; there are {', '.join(known) or 'none'}"
+            table.problem("component", f"there is no component {name!r} in {self._root}{hint}")
+            return None
+        if name not in self._loaded:
+            try:
+                self._loaded[name] = load_component(self._root / name)
+            except ComponentError as error:
+                self._loaded[name] = error
+        component = self._loaded[name]
+        if isinstance(component, ComponentError):
+            table.problem("component", str(component))
+            return None
+        return component
+
+
+def _step(table: Table, components: _Components, services: Iterable[Service], kind: str) -> Step:
+    name = table.text("component")
+    function = table.text("function")
+    component = components.get(table, name) if name else None
+    if component is not None and function:
+        _check_function(table, component, function, kind)
+    config = table.plain("config")
+    _check_references(table, config, [service.id for service in services])
+    if name == "mapper":
+        _check_expression(table)
+    step = Step(
+        id=_name(table, "id"),
+        component=name,
+        function=function,
+        config=config,
+        prefetch=table.whole("prefetch", 1, most=65_535),
+        limits=_limits(table.table("limits")),
+    )
+    table.finish()
+    return step
+
+
+def _check_function(table: Table, component: Component, function: str, kind: str) -> None:
+    known = [f.name for f in component.functions.values() if f.kind == kind]
+    if function in known:
+        return
+    what = f"component {component.name!r} has no {kind} {function!r}"
+    if function in component.functions and component.functions[function].kind != SERVICE:
+        place = "the first step is the trigger, the others are actions"
+        what = f"{function!r} is not a {kind} of component {component.name!r}; {place}"
+    hint = meant(function, known) or f"; its {kind}s: {', '.join(known) or 'none'}"
+    table.problem("function", what + hint)
+
+
+def _check_references(table: Table, config: object, known: list[str]) -> None:
+    for service in sorted(set(references(config))):
+        if service not in known:
+            hint = meant(service, known) or "; add it under [[services]]"
+            table.problem("config", f"refers to an unknown service {service!r}{hint}")
+
+
+def _check_expression(table: Table) -> None:
+    if not table.has("config"):
+        key = (*table.key, "config", "expression")
+        table.document.problem(key, "is missing; a mapper needs a JSONata expression")
+        return
+    if not isinstance(table.values["config"], dict):
+        return  # Noted already, when the table was taken.
+    config = Table(table.document, (*table.key, "config"), table.values["config"])
+    expression = config.text("expression")
+    what = expression_problem(expression) if expression else "it is empty"
+    if what and isinstance(config.values.get("expression"), str):
+        config.problem("expression", f"not JSONata: {what}")
+
+
+def _limits(table: Table | None) -> Limits:
+    if table is None:
+        return Limits()
+    limits = Limits(
+        memory_bytes=int(table.quantity("memory", SIZE, "256 MiB")),
+        cpus=table.number("cpus", 1.0, positive=True),
+        pids=table.whole("pids", 64),
+    )
+    table.finish()
+    return limits
+
+
+def _service(table: Table, components: _Components) -> Service:
+    name = table.text("component")
+    component = components.get(table, name) if name else None
+    if component is not None and SERVICE not in component.functions:
+        table.problem("component", f"{name!r} is not a service: its manifest has no {SERVICE!r}")
+    service = Service(_name(table, "id"), name, table.whole("port", most=65_535))
+    table.finish()
+    return service
+
+
+def _load(table: Table | None, messages: int, axes: Axes) -> Load:
+    if table is None:
+        return Load(Arrivals.CONSTANT, 1.0, messages, 1)
+    # Where payload is varied, the axis says it all.
+    payload = f"{axes.payload_bytes[0]} B" if axes.payload_bytes else None
+    load = Load(
+        arrivals=Arrivals(table.choice("arrivals", Arrivals, Arrivals.CONSTANT)),
+        rate_hz=table.quantity("rate", RATE),
+        messages=messages,
+        payload_bytes=int(table.quantity("payload", SIZE, payload)),
+    )
+    table.finish()
+    return load
+
+
+def _axes(table: Table) -> Axes:
+    axes = Axes(
+        containers=table.wholes("containers", least=2),
+        payload_bytes=tuple(map(int, table.quantities("payload", SIZE))),
+        api_delay_ms=table.quantities("api_delay", DURATION_MS, zero=True),
+    )
+    table.finish()
+    return axes
+
+
+def _profiles(table: Table, messages: int) -> dict[str, Profile]:
+    profiles: dict[str, Profile] = {}
+    for name in ("quick", "full"):
+        inner = table.table(name, required=name == "quick")
+        if inner is not None:
+            profiles[name] = Profile(
+                inner.whole("starts"), inner.whole("messages", messages or None)
+            )
+            inner.finish()
+    table.finish()
+    return profiles
+
+
+def _check_lengths(document: Document, scenario: Scenario) -> None:
+    if len({step.id for step in scenario.steps}) < max(1, len(scenario.steps)):
+        return  # Noted already: there are no steps, or two have one id.
+    for index, containers in enumerate(scenario.axes.containers):
+        key = ("vary", "containers", index)
+        written = len(scenario.steps)
+        if containers > 2 and written < 3 and containers != written:
+            what = f"a flow of {containers} needs a middle step to repeat; the flow has {written}"
+            document.problem(key, what)
+            continue
+        try:
+            scenario.flow(containers)
+        except InputError as error:
+            document.problem(key, f"with {containers} containers, {error}")
+
+
+def _claim(table: Table) -> Claim:
+    metric = table.text("metric")
+    target = table.table("target")
+    claim = Claim(
+        id=table.text("id"),
+        statement=table.text("statement"),
+        metric=metric,
+        scenario=table.text("scenario"),
+        target=None if target is None else _target(target, metric),
+        needs_containers=table.flag("needs_containers", default=False),
+        parameters=table.plain("parameters"),
+    )
+    if not claim.scenario and metric and metric != "not_measured":
+        table.problem("scenario", f"is empty; name the one that measures {metric!r}")
+    table.finish()
+    return claim
+
+
+def _target(table: Table, metric: str) -> Target:
+    target = Target(metric, table.number("limit"), table.text("unit"), table.flag("upper"))
+    table.finish()
+    return target
+
+
+def _name(table: Table, key: str) -> str:
+    name = table.text(key)
+    if table.has(key) and isinstance(table.values[key], str) and not _NAME.fullmatch(name):
+        table.problem(key, f"{name!r} is no name; use a-z, 0-9 and -, at most 40 characters")
+    return name
+
+
+def _distinct(tables: tuple[Table, ...]) -> tuple[Table, ...]:
+    """The same tables; an ``id`` that an earlier one has is noted."""
+    seen: dict[str, int] = {}
+    for index, table in enumerate(tables):
+        name = table.values.get("id")
+        if isinstance(name, str):
+            if name in seen:
+                table.problem("id", f"{name!r} is already the id of element {seen[name]}")
+            seen.setdefault(name, index)
+    return tables
