@@ -294,6 +294,8 @@ class HopFloor:
         part.write_text(
             json.dumps({"offsets_ns": offsets, "body_bytes": body_bytes}), encoding="ascii"
         )
+        # The client may run as another user than we do.
+        part.chmod(0o644)
         part.rename(order)
         result = f"result-{self._batch}.json"
         lasts_s = offsets[-1] / 1e9

@@ -11,7 +11,7 @@ import threading
 import time
 from array import array
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,22 @@ import numpy.typing as npt
 from bench.cgroups import Counter, Reading, container_counter, process_counter
 from runtime.clock import now_ns
 from runtime.errors import MeasurementError
-from runtime.launch import Instance
 
 BROKER, LOAD, SERVICES = -1, -2, -3
 """Indices of what is no step. Several instances may share an index: their counters are summed."""
 FULL_EVERY = 5
+
+
+class Watchable(Protocol):
+    """What can be sampled: an instance, or a broker's process."""
+
+    @property
+    def name(self) -> str:
+        """What problems call it."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its first process as this host sees it; None where the host cannot see it."""
 
 
 class _Watched:
@@ -106,7 +117,7 @@ class Sampler:
         """Stop sampling."""
         self.close()
 
-    def watch(self, index: int, instance: Instance) -> None:
+    def watch(self, index: int, instance: Watchable) -> None:
         """Sample an instance under an index, from now on."""
         pid = instance.pid
         try:
