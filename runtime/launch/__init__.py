@@ -91,6 +91,9 @@ class Instance(Protocol):
     def address(self, port: int) -> tuple[str, int]:
         """Host and port at which this host reaches a port of the instance."""
 
+    def addresses(self) -> tuple[str, ...]:
+        """IP addresses under which the run's other instances reach it."""
+
     def alive(self) -> bool:
         """Whether it runs, as the engine says it now."""
 

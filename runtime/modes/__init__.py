@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,6 @@ from runtime.wiring import Wiring, step_environment, wire
 POLL_S = 0.002
 """How often a file is looked at while something is awaited."""
 
-Tick = Callable[[], None]
-"""Called while waiting; raises to abandon the wait (Ctrl-C, a dead broker)."""
 
 
 @dataclass(slots=True)
@@ -50,6 +47,7 @@ class Deployment:
     substitutions: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     max_queue_bytes: int = 256 * 1024 * 1024
+    on_started: Callable[[Started], None] | None = None
 
     @property
     def wiring(self) -> Wiring:
@@ -93,7 +91,10 @@ class Deployment:
             limits=step.limits,
             spool=folder,
         )
-        return Started(index, execution, self.launcher.start(spec), spool)
+        started = Started(index, execution, self.launcher.start(spec), spool)
+        if self.on_started is not None:
+            self.on_started(started)
+        return started
 
     def exited(self, started: Started, exit_: Exit) -> StepExited:
         """The error for a container that should not have ended, with its last words."""
@@ -110,10 +111,3 @@ class Deployment:
                 else "Mend the component, or see the log in the trial's folder"
             ),
         )
-
-
-def pause(tick: Tick | None, seconds: float = POLL_S) -> None:
-    """Wait a moment, giving the caller the chance to abandon the wait."""
-    if tick is not None:
-        tick()
-    time.sleep(seconds)

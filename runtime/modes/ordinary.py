@@ -10,7 +10,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from runtime.errors import FlowError
-from runtime.modes import Deployment, Started, Tick, pause
+from runtime.modes import Deployment, Started
 from runtime.spans import EMIT, OK
 from runtime.spool import read_spool
 
@@ -27,7 +27,7 @@ class OrdinaryFlow:
         # Removing a container that has ended is not part of an execution's path.
         self._remover = ThreadPoolExecutor(1, thread_name_prefix="remove")
 
-    def await_arrival(self, *, timeout_s: float, tick: Tick | None = None) -> None:
+    def await_arrival(self, *, timeout_s: float) -> None:
         """Return when the first step's queue holds a message. Raises FlowError on time-out."""
         queue = self._deployment.wiring.queues[0]
         deadline = time.monotonic() + timeout_s
@@ -38,9 +38,9 @@ class OrdinaryFlow:
                     where=f"queue {queue}",
                     remedy="Check that the load generator runs",
                 )
-            pause(tick, _ARRIVAL_POLL_S)
+            time.sleep(_ARRIVAL_POLL_S)
 
-    def execute(self, execution: int, *, timeout_s: float, tick: Tick | None = None) -> bool:
+    def execute(self, execution: int, *, timeout_s: float) -> bool:
         """Take one waiting message through the flow, one container at a time.
 
         Returns whether the last step handled it; False when a step ended the execution (an error,
@@ -51,7 +51,7 @@ class OrdinaryFlow:
         for index in range(last + 1):
             started = self._deployment.start_step(index, one_shot=True, execution=execution)
             self.started.append(started)
-            self._await_end(started, timeout_s, tick)
+            self._await_end(started, timeout_s)
             if index < last and not _passed_on(started):
                 return False
         return True
@@ -74,7 +74,7 @@ class OrdinaryFlow:
         """Stop whatever runs."""
         self.stop()
 
-    def _await_end(self, started: Started, timeout_s: float, tick: Tick | None) -> None:
+    def _await_end(self, started: Started, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             ended = started.instance.wait(0.5)
@@ -88,8 +88,6 @@ class OrdinaryFlow:
                     where=f"step {step.id!r}, {started.instance.name}",
                     remedy="Does its process() hang? See the log in the trial's folder",
                 )
-            if tick is not None:
-                tick()
         started.exit = ended
         if ended.code != 0:
             error = self._deployment.exited(started, ended)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from runtime.errors import FlowError, HopbenchError
-from runtime.modes import Deployment, Started, Tick, pause
+from runtime.modes import POLL_S, Deployment, Started
 from runtime.spool import SpoolTail, marks
 
 _LIVENESS_PERIOD_S = 0.25
@@ -21,7 +21,7 @@ class RealtimeFlow:
         self.started: list[Started] = []
         self._checked_s = 0.0
 
-    def start(self, *, timeout_s: float, tick: Tick | None = None) -> None:
+    def start(self, *, timeout_s: float) -> None:
         """Start every step in parallel and return when all of them consume.
 
         Raises StepExited when one ends instead, FlowError when ``timeout_s`` passes first; what
@@ -43,7 +43,7 @@ class RealtimeFlow:
             self.stop()
             raise errors[0]
         try:
-            self._await_consuming(self.started, deadline, timeout_s, tick)
+            self._await_consuming(self.started, deadline, timeout_s)
         except BaseException:
             self.stop()
             raise
@@ -83,7 +83,7 @@ class RealtimeFlow:
         self.stop()
 
     def _await_consuming(
-        self, started: Sequence[Started], deadline: float, timeout_s: float, tick: Tick | None
+        self, started: Sequence[Started], deadline: float, timeout_s: float
     ) -> None:
         waiting = {id(s): (s, SpoolTail(s.spool)) for s in started}
         while waiting:
@@ -100,4 +100,4 @@ class RealtimeFlow:
                     where=f"step {names}",
                     remedy="See the step's log in the trial's folder",
                 )
-            pause(tick)
+            time.sleep(POLL_S)

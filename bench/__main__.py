@@ -1,0 +1,261 @@
+"""The one front door: ``python -m bench run | report | gate | doctor | images``.
+
+Thin: arguments in, one use case, an exit code out. The only module that sees both what measures and
+what explains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from runtime.errors import HopbenchError, InputError
+from scenarios.model import Scenario
+
+OK, MISSED, ERROR, UNDECIDED = 0, 1, 2, 3
+INTERRUPTED = 130
+
+_ROOT = Path(__file__).resolve().parents[1]
+_COMPONENTS = _ROOT / "scenarios" / "components"
+_CATALOGUE = _ROOT / "scenarios" / "catalog"
+_CLAIMS = _ROOT / "scenarios" / "claims.toml"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, do, return the exit code: 0 pass, 1 missed, 2 error, 3 undecided (``--strict``)."""
+    arguments = _parser().parse_args(argv)
+    handler: Callable[[argparse.Namespace], int] = arguments.handler
+    try:
+        return handler(arguments)
+    except HopbenchError as error:
+        print(f"hopbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("hopbench: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody left to tell.
+        sys.stderr.close()
+        return ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure integration flows: per-hop latency, warm-up, whole executions.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="measure scenarios into a run directory")
+    run.add_argument(
+        "scenarios",
+        nargs="+",
+        metavar="SCENARIO",
+        help="a name from the catalogue, a path to a .toml file, or 'all'",
+    )
+    run.add_argument(
+        "--launcher", default="auto", help="auto (default), docker: containers, process: processes"
+    )
+    run.add_argument(
+        "--broker", default="auto", help="auto (default), rabbitmq, nats, or an amqp/nats URL"
+    )
+    run.add_argument("--profile", default="quick", choices=("quick", "full"))
+    run.add_argument("--out", type=Path, help="the run directory to make (default: runs/TIME)")
+    run.add_argument("--seed", type=int, help="orders trials and draws arrivals (default: new)")
+    run.add_argument("--report", action="store_true", help="make the report as well")
+    run.set_defaults(handler=_run)
+
+    report = commands.add_parser("report", help="make results.json and index.html from a run")
+    report.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    report.set_defaults(handler=_report)
+
+    gate = commands.add_parser("gate", help="judge a run: exit 0 met, 1 missed, 2 error")
+    gate.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    gate.add_argument("--strict", action="store_true", help="exit 3 when a claim is undecided")
+    gate.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a case a claim")
+    gate.add_argument("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
+    gate.set_defaults(handler=_gate)
+
+    doctor = commands.add_parser("doctor", help="what this machine has, lacks, and how to get it")
+    doctor.add_argument("--clean", action="store_true", help="remove what crashed runs left behind")
+    doctor.set_defaults(handler=_doctor)
+
+    images = commands.add_parser("images", help="build the container images ahead of a run")
+    images.set_defaults(handler=_images)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from bench import session
+    from bench.choice import choose
+    from scenarios.files import load_claims
+
+    scenarios = _scenarios(arguments.scenarios)
+    claims = load_claims(_CLAIMS)
+    choice = choose(arguments.launcher, arguments.broker)
+    out = arguments.out or session.default_out()
+    request = session.Request(
+        scenarios=scenarios,
+        claims=claims,
+        choice=choice,
+        profile=arguments.profile,
+        seed=session.new_seed() if arguments.seed is None else arguments.seed,
+        out=out,
+        argv=tuple(sys.argv[1:]),
+        components_root=_COMPONENTS,
+    )
+    console = Console(stderr=True)
+    place = "containers" if choice.launcher == "docker" else "processes"
+    console.print(
+        f"hopbench: steps as {place} ({choice.launcher_reason}), "
+        f"{choice.broker} ({choice.broker_reason}), seed {request.seed}",
+        highlight=False,
+        markup=False,
+    )
+    _sweep(console)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as bar:
+        task = bar.add_task("preparing", total=len(session.plan_trials(request)))
+        result = session.run(
+            request,
+            session.Progress(
+                phase=lambda text: bar.update(task, description=text),
+                step=lambda done, _: bar.update(task, completed=done),
+            ),
+        )
+    for problem in result.problems:
+        console.print(f"hopbench: {problem}", style="yellow", highlight=False, markup=False)
+    path = result.folder
+    if arguments.report:
+        path = _make_report(result.folder)
+    print(path)
+    if result.status == "interrupted":
+        return INTERRUPTED
+    return ERROR if result.problems else OK
+
+
+def _scenarios(names: Sequence[str]) -> tuple[Scenario, ...]:
+    """Load every scenario that is named; all problems of all files are reported at once."""
+    from runtime.errors import ScenarioError
+    from scenarios.files import load_scenario
+
+    known = {path.stem: path for path in sorted(_CATALOGUE.glob("*.toml"))}
+    paths: list[Path] = []
+    for name in names:
+        if name == "all":
+            paths.extend(known.values())
+        elif name in known:
+            paths.append(known[name])
+        elif name.endswith(".toml"):
+            paths.append(Path(name))
+        else:
+            raise InputError(
+                f"there is no scenario {name!r}",
+                remedy=f"Name one of {', '.join(known)}, 'all', or a .toml file",
+            )
+    loaded: dict[str, Scenario] = {}
+    problems: list[str] = []
+    for path in dict.fromkeys(paths):
+        try:
+            scenario = load_scenario(path, _COMPONENTS)
+        except ScenarioError as error:
+            problems.extend(error.problems)
+            continue
+        if scenario.name in loaded:
+            problems.append(f"{path}: a second scenario is named {scenario.name!r}")
+        loaded[scenario.name] = scenario
+    if problems:
+        raise ScenarioError(tuple(problems), remedy="Nothing was started")
+    return tuple(loaded.values())
+
+
+def _sweep(console: Console) -> None:
+    from runtime.launch import leftovers
+
+    for removed in leftovers.clean():
+        console.print(f"hopbench: removed a leftover: {removed}", highlight=False, markup=False)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from reports.render.terminal import render_terminal
+
+    path = _make_report(arguments.run_dir, show=render_terminal)
+    print(path)
+    return OK
+
+
+def _make_report(
+    folder: Path, show: Callable[[Results, Console], None] | None = None
+) -> Path:
+    from reports.render.html import render_html
+    from reports.results import analyse, write_results
+
+    console = Console(stderr=True)
+    with console.status("analysing"):
+        results = analyse(folder)
+        write_results(results, folder / "results.json")
+        page = folder / "index.html"
+        page.write_text(render_html(results), encoding="utf-8")
+    if show is not None:
+        show(results, Console())
+    return page.resolve()
+
+
+def _gate(arguments: argparse.Namespace) -> int:
+    from reports.gate import judge
+    from reports.render.junit import render_junit
+    from reports.render.markdown import render_markdown
+    from reports.render.terminal import render_terminal
+    from reports.results import analyse
+
+    results = analyse(arguments.run_dir)
+    verdict = judge(results, strict=arguments.strict)
+    if arguments.junit:
+        arguments.junit.write_text(render_junit(results), encoding="utf-8")
+    if arguments.markdown:
+        arguments.markdown.write_text(render_markdown(results), encoding="utf-8")
+    render_terminal(results, Console())
+    print(verdict.reason)
+    return verdict.exit_code
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from bench.doctor import examine, render
+
+    console = Console()
+    if arguments.clean:
+        from runtime.launch import leftovers
+
+        removed = leftovers.clean()
+        for one in removed:
+            console.print(f"removed {one}", highlight=False, markup=False)
+        console.print(f"{len(removed)} leftovers removed")
+    with console.status("looking at this machine"):
+        findings = examine()
+    console.print(render(findings))
+    return OK
+
+
+def _images(_arguments: argparse.Namespace) -> int:
+    from runtime.images.build import build_all
+
+    console = Console(stderr=True)
+    with console.status("building images") as status:
+        built = build_all(status.update)
+    for image in built:
+        print(image.reference)
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""A run: scenarios in, trials in seeded random order, a run directory out."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench import environment, floor
+from bench.choice import Choice
+from bench.machine import look_at_engine
+from bench.rundir import RunWriter
+from bench.stage import Stage, open_stage, revisions
+from bench.trial import Plan, prepare_images, run_trial
+from runtime.clock import clock_id
+from runtime.errors import HopbenchError, MeasurementError
+from runtime.model import FlowType
+from scenarios.model import Claim, Scenario
+
+FLOOR_MESSAGES = 200
+FLOOR_RATE_HZ = 50.0
+FLOOR_BODY_BYTES = 1024
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for, checked."""
+
+    scenarios: tuple[Scenario, ...]
+    claims: tuple[Claim, ...]
+    choice: Choice
+    profile: str
+    seed: int
+    out: Path
+    argv: tuple[str, ...]
+    components_root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where progress is shown: ``phase`` a text, ``step`` trials done of all."""
+
+    phase: Callable[[str], None]
+    step: Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. ``problems``: one line for each trial that is not valid."""
+
+    folder: Path
+    status: str
+    problems: tuple[str, ...]
+
+
+def plan_trials(request: Request) -> tuple[Plan, ...]:
+    """All trials of a run, in random order from its seed."""
+    drawn = random.Random(request.seed)
+    cells = [
+        (scenario, containers)
+        for scenario in request.scenarios
+        for containers in scenario.start_cells()
+        for _ in range(scenario.profiles[request.profile].starts)
+    ]
+    drawn.shuffle(cells)
+    return tuple(
+        Plan(
+            index=index,
+            scenario=scenario,
+            containers=containers,
+            messages=scenario.profiles[request.profile].messages,
+            seed=drawn.getrandbits(31),
+        )
+        for index, (scenario, containers) in enumerate(cells, start=1)
+    )
+
+
+def run(request: Request, progress: Progress) -> Result:
+    """Measure everything that is asked for; what was measured is kept whatever happens.
+
+    Ctrl-C and SIGTERM end the run in order: status ``interrupted``. Raises HopbenchError when the
+    run could not be carried through; the directory then says ``failed`` and why.
+    """
+    plans = plan_trials(request)
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    for scenario in request.scenarios:
+        # A broken component is found before anything is written or started.
+        revisions(scenario, request.components_root)
+    writer = RunWriter(request.out, _head(request, run_id, len(plans)))
+    work = request.out / "work"
+    work.mkdir()
+    problems: list[str] = []
+    try:
+        with _orderly_signals(progress.phase):
+            _measure(request, plans, run_id, work, writer, progress, problems)
+    except KeyboardInterrupt:
+        writer.update(status="interrupted", finished=_now(), error="interrupted by the user")
+        return Result(request.out, "interrupted", tuple(problems))
+    except HopbenchError as error:
+        writer.update(status="failed", finished=_now(), error=str(error))
+        raise
+    except OSError as error:
+        converted = MeasurementError(
+            f"the run ended on {type(error).__name__}: {error}",
+            where=str(error.filename or request.out),
+            remedy="Is the disk full? The trials saved until now are kept and can be reported",
+        )
+        with contextlib.suppress(HopbenchError):
+            # When the disk is full this write fails too; the error that is raised says so.
+            writer.update(status="failed", finished=_now(), error=str(converted))
+        raise converted from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    writer.update(status="complete", finished=_now())
+    return Result(request.out, "complete", tuple(problems))
+
+
+def _measure(
+    request: Request,
+    plans: Sequence[Plan],
+    run_id: str,
+    work: Path,
+    writer: RunWriter,
+    progress: Progress,
+    problems: list[str],
+) -> None:
+    progress.phase("preparing images, broker and load generator")
+    with open_stage(
+        run_id=run_id, choice=request.choice, folder=work, components_root=request.components_root
+    ) as stage:
+        writer.update(
+            environment=environment.describe(
+                engine=_engine_version(request.choice), broker_version=stage.place.version
+            ),
+            isolates=stage.launcher.isolates,
+        )
+        progress.phase("preparing components")
+        images = prepare_images(stage, request.scenarios)
+        progress.phase("floor before")
+        writer.floor("before", _floor(stage, request.seed))
+        for done, plan in enumerate(plans):
+            progress.step(done, len(plans))
+            label = plan.scenario.name
+            if plan.containers is not None:
+                label += f" ({plan.containers} containers)"
+            outcome = run_trial(
+                stage,
+                plan,
+                images,
+                say=lambda text, label=label: progress.phase(f"{label}: {text}"),  # type: ignore[misc]
+            )
+            writer.trial(outcome)
+            document = outcome.document
+            if document["status"] != "valid":
+                reasons = "; ".join(document["reasons"])
+                problems.append(f"trial {plan.index} ({label}) is {document['status']}: {reasons}")
+            if "fatal" in document:
+                raise MeasurementError(
+                    f"the broker went away during trial {plan.index}: {document['fatal']}",
+                    where=label,
+                    remedy="The trials saved until now are kept and can be reported",
+                )
+        progress.step(len(plans), len(plans))
+        progress.phase("floor after")
+        writer.floor("after", _floor(stage, request.seed + 1))
+
+
+def _floor(stage: Stage, seed: int) -> dict[str, Any]:
+    machine = floor.measure_machine()
+    samples = stage.floor.batch(FLOOR_MESSAGES, FLOOR_RATE_HZ, FLOOR_BODY_BYTES, seed)
+    return floor.record(
+        machine,
+        samples,
+        placement="container" if stage.launcher.isolates else "process",
+        body_bytes=FLOOR_BODY_BYTES,
+        rate_hz=FLOOR_RATE_HZ,
+    )
+
+
+def _engine_version(choice: Choice) -> str | None:
+    if choice.launcher != "docker":
+        return None
+    return look_at_engine().version
+
+
+def _head(request: Request, run_id: str, planned: int) -> dict[str, Any]:
+    choice = request.choice
+    return {
+        "run_id": run_id,
+        "created": _now(),
+        "seed": request.seed,
+        "profile": request.profile,
+        "argv": list(request.argv),
+        "launcher": choice.launcher,
+        "launcher_reason": choice.launcher_reason,
+        "isolates": choice.launcher == "docker",
+        "broker": choice.broker,
+        "broker_reason": choice.broker_reason,
+        "broker_placement": choice.placement,
+        "flow_types": [str(kind) for kind in FlowType],
+        "clock_id": clock_id(),
+        "environment": {},
+        "broker_configuration": {"persistent": False, "confirms": True, "prefetch": 1},
+        "scenarios": [_scenario(scenario, request.profile) for scenario in request.scenarios],
+        "claims": [_claim(claim) for claim in request.claims],
+        "planned_trials": planned,
+    }
+
+
+def _scenario(scenario: Scenario, profile: str) -> dict[str, Any]:
+    load = scenario.load
+    return {
+        "name": scenario.name,
+        "title": scenario.title,
+        "flow_type": str(scenario.flow_type),
+        "digest": scenario.flow().digest(),
+        "steps": [
+            {"id": step.id, "component": step.component, "function": step.function}
+            for step in scenario.steps
+        ],
+        "load": {
+            "arrivals": str(load.arrivals),
+            "rate_hz": load.rate_hz,
+            "messages": scenario.profiles[profile].messages,
+            "payload_bytes": load.payload_bytes,
+        },
+        "message_cells": [asdict(cell) for cell in scenario.message_cells()],
+        "start_cells": list(scenario.start_cells()),
+        "starts": scenario.profiles[profile].starts,
+    }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "metric": claim.metric,
+        "scenario": claim.scenario,
+        "needs_containers": claim.needs_containers,
+        "parameters": dict(claim.parameters),
+        "target": asdict(claim.target) if claim.target is not None else None,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextlib.contextmanager
+def _orderly_signals(say: Callable[[str], None]) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end a run in order; once is enough, more change nothing."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)
+        say("interrupted: removing what was started")
+        raise KeyboardInterrupt
+
+    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    for one in _SIGNALS:
+        signal.signal(one, interrupt)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def default_out() -> Path:
+    """A new folder under ``runs/``, named by the time."""
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def new_seed() -> int:
+    """A seed for a run that was given none; recorded like any other."""
+    return int(time.time_ns() // 1000 % sys.maxsize) % 2**31

@@ -1,0 +1,224 @@
+"""Everything that stands for a whole run: launcher, broker, load generator, the bare hop pair.
+
+Built once, before the first trial, and taken down in reverse order, whatever happened in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.choice import CONTAINER, GIVEN_URL, Choice
+from bench.floor import HopFloor
+from runtime.broker import Broker, connect
+from runtime.broker.nats_server import NatsServer
+from runtime.broker.node import RabbitNode, free_ports
+from runtime.components import load_component, revision
+from runtime.errors import MeasurementError, StepExited
+from runtime.launch import Instance, Launcher, Spec
+from runtime.model import Limits, Revision
+from scenarios.model import Scenario, Service
+
+_LOAD_READY_S = 60.0
+_SERVICE_READY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPlace:
+    """Where the broker is: for this process, for the instances, and what it is."""
+
+    url_host: str
+    url_inside: str
+    version: str | None
+    instance: Instance | None
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What trials use. ``load_folder`` is where jobs are handed to the load generator."""
+
+    run_id: str
+    launcher: Launcher
+    place: BrokerPlace
+    broker: Broker
+    load: Instance
+    load_folder: Path
+    floor: HopFloor
+    folder: Path
+    components_root: Path
+
+
+@contextlib.contextmanager
+def open_stage(
+    *, run_id: str, choice: Choice, folder: Path, components_root: Path
+) -> Iterator[Stage]:
+    """Start what a run needs. Raises LaunchError or BrokerError; what had started is removed."""
+    with contextlib.ExitStack() as stack:
+        launcher = open_launcher(choice.launcher, run_id)
+        stack.callback(launcher.close)
+        place = _open_broker(stack, choice, launcher, run_id, folder)
+        broker = connect(place.url_host, name="hopbench control")
+        stack.callback(broker.close)
+        load_folder = folder / "load"
+        load = _start_load(launcher, load_folder)
+        stack.callback(load.stop, grace_s=5.0)
+        floor_folder = folder / "floor"
+        floor_folder.mkdir(parents=True)
+        floor = stack.enter_context(HopFloor(launcher, place.url_inside, floor_folder))
+        yield Stage(
+            run_id=run_id,
+            launcher=launcher,
+            place=place,
+            broker=broker,
+            load=load,
+            load_folder=load_folder,
+            floor=floor,
+            folder=folder,
+            components_root=components_root,
+        )
+
+
+def open_launcher(name: str, run_id: str) -> Launcher:
+    """The launcher of this name; its client library is imported here, on first use."""
+    if name == "docker":
+        from runtime.launch.docker import DockerLauncher
+
+        return DockerLauncher(run_id)
+    from runtime.launch.process import ProcessLauncher
+
+    return ProcessLauncher(run_id)
+
+
+def revisions(scenario: Scenario, root: Path) -> dict[str, Revision]:
+    """The revision of each component that a scenario uses, by the component's name."""
+    names = {step.component for step in scenario.steps}
+    names |= {service.component for service in scenario.services}
+    return {name: revision(load_component(root / name)) for name in sorted(names)}
+
+
+@contextlib.contextmanager
+def open_services(stage: Stage, scenario: Scenario) -> Iterator[dict[str, tuple[Instance, str]]]:
+    """Start a scenario's services; yields each one's instance and its ``host:port`` for steps."""
+    with contextlib.ExitStack() as stack:
+        opened: dict[str, tuple[Instance, str]] = {}
+        for service in scenario.services:
+            instance, url = _start_service(stage, scenario, service)
+            stack.callback(instance.stop, grace_s=2.0)
+            opened[service.id] = (instance, url)
+        yield opened
+
+
+def substitutions(services: Mapping[str, tuple[Instance, str]]) -> dict[str, str]:
+    """What ``${services.NAME}`` in a step's configuration stands for."""
+    return {f"${{services.{name}}}": place for name, (_, place) in services.items()}
+
+
+def _open_broker(
+    stack: contextlib.ExitStack, choice: Choice, launcher: Launcher, run_id: str, folder: Path
+) -> BrokerPlace:
+    if choice.placement == GIVEN_URL:
+        assert choice.url is not None
+        return BrokerPlace(choice.url, choice.url, None, None, ())
+    if choice.broker == "nats":
+        server = NatsServer.start(run_id, folder)
+        stack.callback(server.stop)
+        return BrokerPlace(server.url, server.url, server.version, None, server.pids)
+    if choice.placement == CONTAINER:
+        from runtime.launch.broker_container import start_broker
+
+        container = start_broker(launcher)
+        stack.callback(container.stop)
+        return BrokerPlace(
+            container.url_host, container.url_inside, container.version, container.instance, ()
+        )
+    node = RabbitNode.start(run_id, folder)
+    stack.callback(node.stop)
+    return BrokerPlace(node.url, node.url, node.version, None, node.pids)
+
+
+def _start_load(launcher: Launcher, folder: Path) -> Instance:
+    folder.mkdir(parents=True)
+    instance = launcher.start(
+        Spec(
+            name="load",
+            role="load",
+            image=launcher.load_image(),
+            env={"HOPBENCH_LOAD": launcher.inside(folder)},
+            limits=Limits(memory_bytes=512 * 1024 * 1024),
+            spool=folder,
+        )
+    )
+    deadline = time.monotonic() + _LOAD_READY_S
+    while not (folder / "ready").exists():
+        ended = instance.wait(0.0)
+        if ended is not None:
+            log = instance.logs()
+            raise StepExited(
+                f"ended with exit code {ended.code} before it was ready: {log}",
+                where="load generator",
+                remedy="Rebuild the images (nox -s images)",
+            )
+        if time.monotonic() > deadline:
+            log = instance.logs()
+            instance.stop(grace_s=1.0)
+            raise MeasurementError(
+                f"not ready after {_LOAD_READY_S:g} s; it last said: {log}",
+                where="load generator",
+            )
+        time.sleep(0.01)
+    return instance
+
+
+def _start_service(stage: Stage, scenario: Scenario, service: Service) -> tuple[Instance, str]:
+    launcher = stage.launcher
+    component = load_component(stage.components_root / service.component)
+    image = launcher.prepare(revision(component))
+    # Processes share this machine's ports; containers each have their own.
+    port = service.port if launcher.isolates else free_ports(1)[0]
+    main = component.functions["service"].main
+    name = f"{scenario.name}-{service.id}"
+    instance = launcher.start(
+        Spec(
+            name=name,
+            role="service",
+            image=image,
+            env={},
+            limits=Limits(),
+            ports=(port,),
+            argv=(
+                image.argv[0],
+                f"{image.env['HOPBENCH_COMPONENT']}/{main}",
+                "--port",
+                str(port),
+            ),
+        )
+    )
+    host, host_port = instance.address(port)
+    deadline = time.monotonic() + _SERVICE_READY_S
+    while not _answers(host, host_port):
+        ended = instance.wait(0.0)
+        if ended is not None or time.monotonic() > deadline:
+            log = instance.logs()
+            instance.stop(grace_s=1.0)
+            raise MeasurementError(
+                f"does not answer; it last said: {log or 'nothing'}", where=f"service {service.id}"
+            )
+        time.sleep(0.02)
+    return instance, f"{launcher.host_name(name)}:{port}"
+
+
+def _answers(host: str, port: int) -> bool:
+    import http.client
+
+    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
