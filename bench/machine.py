@@ -104,7 +104,7 @@ def look_at_engine() -> Engine:
             try:
                 # Asks the registry for the manifest; nothing is pulled.
                 with engine.calling("ask the registry"):
-                    client.inspect_distribution(REGISTRY_BASE)
+                    client.inspect_distribution(REGISTRY_BASE)  # type: ignore[no-untyped-call]
                 base = "registry"
             except LaunchError:
                 base = None
