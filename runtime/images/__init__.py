@@ -1,0 +1,1 @@
+"""Container images: their Dockerfiles, and the code that builds them."""

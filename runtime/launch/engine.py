@@ -1,0 +1,146 @@
+"""The connection to the container engine. The only module that imports its client library.
+
+What the engine and the library raise becomes :mod:`runtime.errors`; nothing else escapes from
+:func:`calling`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import docker.errors
+import docker.types
+import requests
+from docker import APIClient as Client
+from docker.context import ContextAPI
+from docker.transport import UnixHTTPAdapter
+from docker.utils import kwargs_from_env
+
+from runtime.errors import EngineUnavailable, ImageError, LaunchError
+
+_CONNECTIONS = 32
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
+_GROUP_REMEDY = (
+    "Add yourself to the docker group, or run as root; or use --launcher process, "
+    "which needs no engine"
+)
+_ABSENT_REMEDY = (
+    "Install and start Docker (nox -s provision does on Debian and Ubuntu); or use "
+    "--launcher process, which needs no engine"
+)
+
+NOT_FOUND, CONFLICT = 404, 409
+
+__all__ = ["CONFLICT", "NOT_FOUND", "Allowing", "Client", "calling", "connect", "log_config"]
+
+
+class _OnePool(UnixHTTPAdapter):
+    """Keeps one pool of connections to the engine's socket.
+
+    The library keeps a pool for each URL, hence for each container, so that every call opens a
+    connection; and only 25 of them, so that parallel calls close one another's.
+    """
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
+        """The pool, whatever the URL."""
+        return super().get_connection("http+docker://localhost", proxies)
+
+
+def host() -> str:
+    """The engine's address: DOCKER_HOST, or what the client's current context says."""
+    if given := os.environ.get("DOCKER_HOST"):
+        return given
+    try:
+        context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
+    except docker.errors.DockerException as error:
+        raise EngineUnavailable(
+            f"the container engine's context cannot be read: {error}",
+            remedy="See what `docker context ls` says, or set DOCKER_HOST",
+        ) from error
+    # A context that is named but not there is None, whatever the library's stubs say.
+    found: Any = context
+    return str((found.Host if found else None) or _DEFAULT_HOST)
+
+
+def connect() -> Client:
+    """Connect to the engine. Safe to use from several threads; the caller closes it.
+
+    Raises EngineUnavailable when there is none, or when we may not use it.
+    """
+    where = host()
+    try:
+        arguments: dict[str, Any] = {**kwargs_from_env(), "base_url": where}
+        client = Client(**arguments, version="auto")
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        denied = "Permission denied" in str(error)
+        raise EngineUnavailable(
+            "we may not use the container engine"
+            if denied
+            else f"the container engine does not answer: {error}",
+            where=where,
+            remedy=_GROUP_REMEDY if denied else _ABSENT_REMEDY,
+        ) from error
+    adapter = client.get_adapter("http+docker://localhost") if "unix" in where else None
+    if isinstance(adapter, UnixHTTPAdapter):
+        adapter.close()
+        pooled = _OnePool(
+            f"http+unix://{adapter.socket_path}", client.timeout, max_pool_size=_CONNECTIONS
+        )
+        client.mount("http+docker://", pooled)
+    return client
+
+
+@contextmanager
+def calling(doing: str, *, where: str = "") -> Iterator[None]:
+    """Translate what goes wrong in a call to the engine; ``doing`` completes "cannot ...".
+
+    Raises LaunchError when the engine refuses, ImageError when it lacks the image,
+    EngineUnavailable when it does not answer.
+    """
+    try:
+        yield
+    except docker.errors.APIError as error:
+        why = str(error.explanation or error).strip()
+        kind = ImageError if isinstance(error, docker.errors.ImageNotFound) else LaunchError
+        raise kind(
+            f"cannot {doing}: the container engine says {why!r}",
+            where=where,
+            remedy="See the engine's own log for more",
+        ) from error
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise EngineUnavailable(
+            f"cannot {doing}: the connection to the container engine broke ({error})",
+            where=where,
+            remedy="See whether the engine still runs; python -m bench doctor --clean removes "
+            "what was left behind",
+        ) from error
+
+
+class Allowing:
+    """:func:`calling`, but an answer with one of some status codes just ends the ``with`` body."""
+
+    def __init__(self, doing: str, *statuses: int, where: str = "") -> None:
+        self._calling = calling(doing, where=where)
+        self._statuses = statuses
+
+    def __enter__(self) -> None:
+        self._calling.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if isinstance(error, docker.errors.APIError) and error.status_code in self._statuses:
+            return True
+        return bool(self._calling.__exit__(kind, error, trace))
+
+
+def log_config(size: str, files: int) -> Any:
+    """The log driver with binary files of bounded size: the cheapest that can be read back."""
+    return docker.types.LogConfig(type="local", config={"max-size": size, "max-file": str(files)})
