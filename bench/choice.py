@@ -68,7 +68,7 @@ def _containers_impossible(machine: Machine) -> str | None:
     if not engine.usable:
         return engine.problem
     # A built image may be of an older revision, so that only a base makes sure of this one's.
-    if engine.base is None:
+    if engine.base_from is None:
         return "the container engine has no base image to build on, and no registry answers"
     return None
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.choice import Choice, choose
-from bench.machine import BASE_IMAGE, REGISTRY_BASE, Machine, look
+from bench.machine import Machine, look
 
 __all__ = ["Choice", "Finding", "Status", "choose", "examine", "render"]
 
@@ -126,18 +126,18 @@ def _engine(machine: Machine) -> list[Finding]:
             purpose,
         )
     ]
-    if engine.base is None:
+    if engine.base_from is None:
         findings.append(
             Finding(
                 "base image",
                 Status.MISSING,
-                f"no {BASE_IMAGE} here, and no registry that answers for {REGISTRY_BASE}",
+                f"no {engine.base} here, and no registry that answers for it",
                 "building the images of steps and broker",
                 PROVISION,
             )
         )
     else:
-        seen = BASE_IMAGE if engine.base == "local" else f"{REGISTRY_BASE}, from the registry"
+        seen = engine.base if engine.base_from == "local" else f"{engine.base}, from the registry"
         findings.append(Finding("base image", Status.OK, seen, "building images"))
     if engine.images:
         seen = ", ".join(engine.images)

@@ -162,6 +162,8 @@ def offsets_ns(arrivals: Arrivals, rate_hz: float, messages: int, seed: int) -> 
 def bare_spec(launcher: Launcher, name: str, spool: Path, script: str, *arguments: str) -> Spec:
     """The instance that runs one of the scripts in ``bench/bare`` as it stands."""
     image = launcher.worker_image()
+    # The interpreter as workers have it, with its options.
+    python = image.argv[: image.argv.index("-m")]
     spool.mkdir(parents=True, exist_ok=True)
     folder = BARE_IN_IMAGE if launcher.isolates else str(BARE)
     return Spec(
@@ -171,7 +173,7 @@ def bare_spec(launcher: Launcher, name: str, spool: Path, script: str, *argument
         env={},
         limits=Limits(),
         spool=spool,
-        argv=(image.argv[0], f"{folder}/{script}", *arguments, launcher.inside(spool)),
+        argv=(*python, f"{folder}/{script}", *arguments, launcher.inside(spool)),
     )
 
 

@@ -15,15 +15,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import cgroups, environment
 from runtime.broker.node import find_server
 from runtime.errors import BrokerUnavailable, EngineUnavailable, LaunchError
 
-BASE_IMAGE = "hopbench/base:bookworm"
-"""The base that is made without a registry."""
-REGISTRY_BASE = "python:3-slim"
-"""The base where there is a registry."""
 REGISTRY_TIMEOUT_S = 5
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -32,8 +29,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 class Engine:
     """The container engine. ``problem`` is why it cannot be used, None when it can.
 
-    ``base``: whether a base image can be had: ``local``, ``registry`` or None. ``images``: what has
-    been built on it.
+    ``base`` is the image that ours are built on, ``base_from`` where it can be had: ``local``,
+    ``registry``, or None. ``images``: what has been built.
     """
 
     version: str | None = None
@@ -41,7 +38,8 @@ class Engine:
     problem: str | None = None
     remedy: str = ""
     denied: bool = False
-    base: str | None = None
+    base: str = ""
+    base_from: str | None = None
     images: tuple[str, ...] = ()
 
     @property
@@ -92,22 +90,8 @@ def look_at_engine() -> Engine:
         with engine.calling("ask for its version"):
             version = client.version()
         with engine.calling("list the images"):
-            tags = sorted(
-                tag
-                for image in client.images()
-                for tag in image.get("RepoTags") or ()
-                if tag.startswith("hopbench/")
-            )
-        base = "local" if BASE_IMAGE in tags else None
-        if base is None:
-            client.timeout = REGISTRY_TIMEOUT_S
-            try:
-                # Asks the registry for the manifest; nothing is pulled.
-                with engine.calling("ask the registry"):
-                    client.inspect_distribution(REGISTRY_BASE)  # type: ignore[no-untyped-call]
-                base = "registry"
-            except LaunchError:
-                base = None
+            tags = {tag for image in client.images() for tag in image.get("RepoTags") or ()}
+        base, base_from = find_base(client, tags)
     except LaunchError as error:
         return Engine(problem=error.what, remedy=error.remedy)
     finally:
@@ -116,8 +100,35 @@ def look_at_engine() -> Engine:
         version=version["Version"],
         api=version["ApiVersion"],
         base=base,
-        images=tuple(tag for tag in tags if tag != BASE_IMAGE),
+        base_from=base_from,
+        images=tuple(sorted(t for t in tags if t.startswith("hopbench/") and t != base)),
     )
+
+
+def find_base(client: Any, tags: set[str]) -> tuple[str, str | None]:
+    """The base image that would be built on, and where it can be had."""
+    from runtime.images.build import LOCAL_BASE, PYTHON_BASE, SETTING
+    from runtime.launch import engine
+
+    setting = os.environ.get(SETTING) or "auto"
+    wanted = {
+        "auto": (LOCAL_BASE, PYTHON_BASE),
+        "local": (LOCAL_BASE,),
+        "pull": (PYTHON_BASE,),
+    }.get(setting, (setting,))
+    for reference in wanted:
+        if reference in tags:
+            return reference, "local"
+    if setting == "local":
+        return LOCAL_BASE, None
+    client.timeout = REGISTRY_TIMEOUT_S
+    try:
+        # Asks the registry for the manifest; nothing is pulled.
+        with engine.calling("ask the registry"):
+            client.inspect_distribution(wanted[-1])
+    except LaunchError:
+        return wanted[-1], None
+    return wanted[-1], "registry"
 
 
 def program(name: str) -> str | None:

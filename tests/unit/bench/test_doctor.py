@@ -16,7 +16,13 @@ from runtime.errors import BrokerUnavailable, EngineUnavailable, HopbenchError, 
 FULL = Machine(
     python=(3, 12, 1),
     packages={"pika": "1.4", "numpy": "2.4"},
-    engine=Engine(version="20.10", api="1.41", base="local", images=("hopbench/worker:1",)),
+    engine=Engine(
+        version="20.10",
+        api="1.41",
+        base="hopbench/base:1",
+        base_from="local",
+        images=("hopbench/worker:1",),
+    ),
     rabbitmq="3.10.8",
     nats_server="/venv/bin/nats-server",
     browser="/usr/bin/chromium",
@@ -30,7 +36,7 @@ FULL = Machine(
 )
 NO_ENGINE = Engine(problem="the container engine does not answer", remedy="Start it")
 DENIED = Engine(problem="we may not use the container engine", remedy="Join", denied=True)
-NO_BASE = Engine(version="20.10", api="1.41")
+NO_BASE = Engine(version="20.10", api="1.41", base="python:3")
 BARE = replace(FULL, engine=NO_ENGINE, rabbitmq=None)
 
 
@@ -78,7 +84,7 @@ def test_each_lack_is_found_with_its_remedy(machine: Machine, name: str, status:
 
 def test_a_base_from_the_registry_is_as_good() -> None:
     """Where a registry answers, a local base image is not needed."""
-    machine = replace(FULL, engine=replace(FULL.engine, base="registry"))
+    machine = replace(FULL, engine=replace(FULL.engine, base_from="registry"))
     assert by_name(machine)["base image"].status is Status.OK
     assert choose(machine=machine).launcher == "docker"
 
