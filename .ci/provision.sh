@@ -26,7 +26,7 @@ die() {
 
 # The log's last lines, without the addresses in them.
 show_log() {
-    tail -n 15 "$1" | sed -E 's#[A-Za-z+]+://[^[:space:]]+#(address)#g; s/^/    /' >&2
+    tail -n 8 "$1" | sed -E 's#[A-Za-z+]+://[^[:space:]]+#(address)#g; s/^/    /' >&2
 }
 
 clean_up() {
