@@ -6,6 +6,7 @@ anew only when the requirements or the Python change.
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import hashlib
 import json
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "lint", "types", "imports"]
@@ -23,6 +25,8 @@ nox.options.default_venv_backend = "none"
 ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / "constraints.txt"
 ENVIRONMENT = ROOT / ".nox" / "hopbench"
+# After Ctrl-C nox waits for a third of a second, then kills: too soon to remove containers.
+CLEAN_UP_S = 60.0
 SHELL_SCRIPTS = (".ci/provision.sh", ".ci/run")
 
 
@@ -62,7 +66,12 @@ def shared_python(session: nox.Session) -> str:
 
 def run_module(session: nox.Session, module: str, *args: str) -> None:
     """Run a module with the shared environment's Python, from the repository's root."""
-    session.run(shared_python(session), "-m", module, *args, external=True)
+    session.run(
+        *(shared_python(session), "-m", module, *args),
+        external=True,
+        interrupt_timeout=CLEAN_UP_S,
+        terminate_timeout=CLEAN_UP_S,
+    )
 
 
 def run_program(session: nox.Session, program: str, *args: str) -> None:
@@ -74,16 +83,20 @@ def run_program(session: nox.Session, program: str, *args: str) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, then report: the whole catalogue, quick profile; or pass what `bench run` takes."""
     run = ROOT / "runs" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    args = session.posargs or [
-        *sorted(path.stem for path in (ROOT / "scenarios" / "catalog").glob("*.toml")),
-        "--profile",
-        "quick",
-    ]
-    if "--out" in args:
-        run = Path(args[args.index("--out") + 1]).absolute()
+    args = session.posargs or ["all", "--profile", "quick"]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--out", type=Path)
+    if given := parser.parse_known_args(args)[0].out:
+        run = given.absolute()
     else:
         args = [*args, "--out", str(run)]
-    run_module(session, "bench", "run", *args)
+    try:
+        run_module(session, "bench", "run", *args)
+    except CommandFailed:
+        # Trials that failed are part of the report; then the session fails all the same.
+        if (run / "run.json").exists():
+            run_module(session, "bench", "report", str(run))
+        raise
     run_module(session, "bench", "report", str(run))
     # nox has a word to say after the session; the report's path comes after that.
     atexit.register(print, run / "index.html", flush=True)
