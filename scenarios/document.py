@@ -25,6 +25,8 @@ _ABSENT = object()
 _SYNTAX_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_SHOWN = 40
+_DEEPEST = 64
+"""More nesting than anyone writes, and less than any JSON library minds."""
 
 
 class Document:
@@ -40,6 +42,7 @@ class Document:
             self._values: Mapping[str, Any] = tomllib.loads(text)
             self._lines: Mapping[KeyPath, int] = key_lines(text)
             leaves = list(_walk((), self._values))
+            deepest = max(map(len, self._lines))
         except RecursionError:
             raise _not_toml(path, 1, "nested too deeply") from None
         except ValueError as error:
@@ -47,6 +50,8 @@ class Document:
             place = _SYNTAX_LINE.search(what)
             line = int(place[1]) if place else text.count("\n") + 1
             raise _not_toml(path, line, _SYNTAX_LINE.sub(r" at column \2", what)) from error
+        if deepest > _DEEPEST:
+            raise _not_toml(path, 1, "nested too deeply")
         for key, value in leaves:
             # TOML promises no more, and larger ones cannot be shown or stored everywhere.
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -253,7 +258,9 @@ class Table:
             key = (*self.key, name, index)
             before = len(self.document.problems)
             item = one(key, element)
-            if len(self.document.problems) == before and item in found:
+            if len(self.document.problems) > before:
+                continue  # a stand-in
+            if item in found:
                 self.document.problem(key, f"{shown(element)} is there twice; keep one")
             found.append(item)
         return tuple(found)

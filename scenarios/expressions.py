@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from re import error as RegexError  # noqa: N812
 
 
 def expression_problem(expression: str) -> str:
     """What is wrong with the text of a JSONata expression; empty when it parses."""
+    limit = sys.getrecursionlimit()
     from jsonata import Jsonata
     from jsonata.jexception import JException
 
+    # Its import raises the limit to 10,000 for the whole process, which is not ours to give.
+    sys.setrecursionlimit(limit)
     try:
         parsed = Jsonata(expression)
     except JException as error:

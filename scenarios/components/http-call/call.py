@@ -8,9 +8,10 @@ not null, is asked for too.
 from __future__ import annotations
 
 import http.client
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+
+_connections: dict[tuple[str, float], http.client.HTTPConnection] = {}
 
 
 def process(msg: dict[str, Any], cfg: dict[str, Any], snapshot: dict[str, Any]) -> dict[str, Any]:
@@ -36,12 +37,21 @@ def process(msg: dict[str, Any], cfg: dict[str, Any], snapshot: dict[str, Any]) 
     }
 
 
+def shutdown(cfg: dict[str, Any]) -> None:
+    """Close the kept connections."""
+    while _connections:
+        _connections.popitem()[1].close()
+
+
 def _get(url: str, query: dict[str, Any], timeout_s: float) -> tuple[int, int]:
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.netloc:
         raise ValueError(f"not an http:// URL: {url!r}")
     target = f"{parts.path or '/'}?{'&'.join(filter(None, (parts.query, urlencode(query))))}"
-    connection = _connection(parts.netloc, timeout_s)
+    connection = _connections.get((parts.netloc, timeout_s))
+    if connection is None:
+        connection = http.client.HTTPConnection(parts.netloc, timeout=timeout_s)
+        _connections[parts.netloc, timeout_s] = connection
     kept = connection.sock is not None
     try:
         return _exchange(connection, target)
@@ -50,11 +60,6 @@ def _get(url: str, query: dict[str, Any], timeout_s: float) -> tuple[int, int]:
         if not kept:
             raise
     return _exchange(connection, target)
-
-
-@lru_cache(maxsize=8)
-def _connection(netloc: str, timeout_s: float) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(netloc, timeout=timeout_s)
 
 
 def _exchange(connection: http.client.HTTPConnection, target: str) -> tuple[int, int]:
