@@ -19,7 +19,7 @@ def readme_commands() -> dict[str, set[str]]:
     commands: dict[str, set[str]] = {}
     current = ""
     for left, right in re.findall(
-        r"^\| (.*?) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+        r"^\| ?(.*?) ?\| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
     ):
         if named := re.match(r"`([a-z]+)(?: [A-Z_.]+)?`$", left):
             current = named.group(1)
