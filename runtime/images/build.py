@@ -34,12 +34,13 @@ _LOAD_ARGV = (
     "--locustfile", "/opt/hopbench/app/bench/load/locustfile.py",
 )  # fmt: skip
 _BROKER_ARGV = ("sh", "/opt/hopbench/start-broker")
-_COMPONENT = "/opt/hopbench/component"
+COMPONENT = "/opt/hopbench/component"
+"""Where an image has its component's folder."""
 _LAST_LINES = 15
 _BUILD_TIMEOUT_S = 1800
 _REMEDY = (
-    f"nox -s provision makes a local base; with a registry, set {SETTING}=pull, or to the reference "
-    "of an image that has Python 3.11 or newer"
+    f"nox -s provision makes a local base; with a registry, set {SETTING}=pull, or to the "
+    "reference of an image that has Python 3.11 or newer"
 )
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
@@ -61,6 +62,7 @@ class Images:
         self._progress: Callable[[str], None] = progress or (lambda _line: None)
         self._lock = threading.RLock()
         self._bases: dict[str, Base] = {}
+        self._worker: str | None = None
 
     def worker(self) -> Image:
         """What Python steps are built on; without a component it serves the floor and services."""
@@ -101,6 +103,12 @@ class Images:
             return Image(self._ensure(made, None), _BROKER_ARGV)
 
     def _worker_tag(self) -> str:
+        """Made once for each engine connection: a run does not mix two states of this checkout."""
+        if self._worker is None:
+            self._worker = self._make_worker()
+        return self._worker
+
+    def _make_worker(self) -> str:
         base = self._base(PYTHON_BASE)
         site = packages.packages(packages.WORKER, self._target(base))
         files = recipe.runtime_files() | recipe.bare_files()

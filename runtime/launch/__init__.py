@@ -126,6 +126,9 @@ class Launcher(Protocol):
     def load_image(self) -> Image:
         """The image of the load generator."""
 
+    def script(self, image: Image, file: str, *arguments: str) -> tuple[str, ...]:
+        """The command that runs a Python file of a prepared component's folder."""
+
     def inside(self, path: Path) -> str:
         """The path under which an instance sees its ``spool`` folder."""
 

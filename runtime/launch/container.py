@@ -58,7 +58,7 @@ class DockerInstance:
 
     @property
     def pid(self) -> int | None:
-        """Its first process as this host sees it; None where the engine has a machine of its own."""
+        """Its first process as this host sees it; None where the engine is on another machine."""
         pid = int(self._inspect()["State"]["Pid"])
         try:
             with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
@@ -82,8 +82,7 @@ class DockerInstance:
         published = network["Ports"].get(f"{port}/tcp")
         if published:
             return str(published[0]["HostIp"]), int(published[0]["HostPort"])
-        (only,) = network["Networks"].values()
-        return str(only["IPAddress"]), port
+        return self.addresses()[0], port
 
     def addresses(self) -> tuple[str, ...]:
         """Its addresses on the networks it joined."""

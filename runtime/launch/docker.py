@@ -17,7 +17,7 @@ from typing import Any
 
 from runtime.clock import now_ns
 from runtime.errors import HopbenchError, LaunchError
-from runtime.images.build import Images
+from runtime.images.build import COMPONENT, Images
 from runtime.launch import EngineEvent, Image, Instance, Spec
 from runtime.launch.container import DockerInstance
 from runtime.launch.engine import NOT_FOUND, Allowing, Client, calling, connect, log_config
@@ -73,6 +73,10 @@ class DockerLauncher:
     def broker_image(self) -> Image:
         """The image of the RabbitMQ broker."""
         return self._images.broker()
+
+    def script(self, image: Image, file: str, *arguments: str) -> tuple[str, ...]:
+        """The command that runs a Python file of the image's component folder."""
+        return (image.argv[0], "-s", f"{COMPONENT}/{file}", *arguments)
 
     def inside(self, path: Path) -> str:
         """Every container sees its spool folder in the same place."""

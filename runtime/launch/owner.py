@@ -1,4 +1,4 @@
-"""Who owns what a run creates: marks on containers, processes and folders; does the owner live?
+"""Marks on what a run creates, which say whose it is, and whether that owner still lives.
 
 An owner is written ``PID:START@MACHINE/BOOT/NAMESPACE``. The start time tells a process from a
 later one of the same number; machine and process namespace keep two hosts, or two containers of

@@ -1,0 +1,165 @@
+"""Finds and removes what runs left behind whose owner ended without cleaning up.
+
+Only what carries our marks is looked at, and only where the owner they name is known to be dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from runtime.errors import EngineUnavailable, LaunchError
+from runtime.launch import owner
+
+_KILL_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One thing that outlived its run. ``kind``: container, network, process or folder."""
+
+    kind: str
+    id: str
+    name: str
+    run_id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} of run {self.run_id or 'unknown'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found. ``problem`` says why containers and networks could not be looked at."""
+
+    leftovers: tuple[Leftover, ...]
+    problem: str | None = None
+
+
+def find() -> Found:
+    """Look for leftovers; changes nothing. A missing engine has none, and is named as a problem."""
+    local = (*_processes(), *_folders())
+    try:
+        return Found((*_in_engine(), *local))
+    except EngineUnavailable as error:
+        return Found(local, str(error))
+
+
+def clean(found: Found | None = None) -> Found:
+    """Remove what :func:`find` finds; returns what was removed.
+
+    Raises LaunchError when something cannot be removed.
+    """
+    found = find() if found is None else found
+    engine = [each for each in found.leftovers if each.kind in {"container", "network"}]
+    if engine:
+        _remove_from_engine(engine)
+    for each in found.leftovers:
+        if each.kind == "process":
+            _kill(each)
+    for each in found.leftovers:
+        if each.kind == "folder":
+            _remove_folder(each)
+    return found
+
+
+def _in_engine() -> Iterator[Leftover]:
+    """Containers, then networks: the order in which they can be removed."""
+    from runtime.launch.engine import calling, connect
+
+    client = connect()
+    try:
+        marked = {"label": owner.OWNER_LABEL}
+        with calling("list the containers of earlier runs"):
+            containers = client.containers(all=True, filters=marked)
+        with calling("list the networks of earlier runs"):
+            networks = client.networks(filters=marked)
+    finally:
+        client.close()
+    for each in containers:
+        if _is_left(each):
+            name = str(each["Names"][0]).lstrip("/") if each["Names"] else each["Id"][:12]
+            yield Leftover("container", each["Id"], name, each["Labels"].get(owner.RUN_LABEL, ""))
+    for each in networks:
+        if _is_left(each):
+            yield Leftover(
+                "network", each["Id"], each["Name"], each["Labels"].get(owner.RUN_LABEL, "")
+            )
+
+
+def _is_left(resource: dict[str, Any]) -> bool:
+    return owner.is_dead(resource["Labels"].get(owner.OWNER_LABEL, ""))
+
+
+def _processes() -> Iterator[Leftover]:
+    """Processes whose environment names a dead owner; other users' environments are closed."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            variables = process.environ()
+            if process.pid != os.getpid() and owner.is_dead(variables.get(owner.OWNER, "")):
+                started = owner.start_time(process.pid)
+                yield Leftover(
+                    "process",
+                    f"{process.pid}:{started}",
+                    f"{process.name()} ({process.pid})",
+                    variables.get(owner.RUN, ""),
+                )
+
+
+def _folders() -> Iterator[Leftover]:
+    for folder in Path(tempfile.gettempdir()).glob(f"{owner.FOLDER_PREFIX}*"):
+        whose = owner.folder_owner(folder)
+        if whose is not None and owner.is_dead(whose):
+            run_id = folder.name.removeprefix(owner.FOLDER_PREFIX).rpartition("-")[0]
+            yield Leftover("folder", str(folder), str(folder), run_id)
+
+
+def _remove_from_engine(leftovers: list[Leftover]) -> None:
+    from runtime.launch.engine import CONFLICT, NOT_FOUND, Allowing, connect
+
+    client = connect()
+    try:
+        for each in leftovers:
+            # Another run may be removing the same leftover at the same time.
+            with Allowing(f"remove {each}", NOT_FOUND, CONFLICT, where=each.id[:12]):
+                if each.kind == "container":
+                    client.remove_container(each.id, v=True, force=True)
+                else:
+                    client.remove_network(each.id)
+    finally:
+        client.close()
+
+
+def _kill(leftover: Leftover) -> None:
+    pid, _, started = leftover.id.partition(":")
+    try:
+        process = psutil.Process(int(pid))
+        if str(owner.start_time(int(pid))) == started:
+            process.kill()
+            process.wait(_KILL_TIMEOUT_S)
+    except psutil.NoSuchProcess:
+        # It ended by itself, which is what we want.
+        return
+    except (psutil.AccessDenied, psutil.TimeoutExpired) as error:
+        raise LaunchError(
+            f"cannot end a process that an earlier run left behind: {error}",
+            where=leftover.name,
+            remedy="End it yourself: kill -9 " + pid,
+        ) from error
+
+
+def _remove_folder(leftover: Leftover) -> None:
+    try:
+        owner.remove_folder(Path(leftover.id))
+    except OSError as error:
+        raise LaunchError(
+            f"cannot remove a folder that an earlier run left behind: {error.strerror}",
+            where=leftover.id,
+            remedy="Remove it yourself",
+        ) from error
