@@ -1,0 +1,1 @@
+"""Renderings of the results: HTML, Markdown, JUnit, terminal."""

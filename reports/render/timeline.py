@@ -1,0 +1,161 @@
+"""One ordinary execution and one realtime execution on one scale, the latter also magnified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from reports.render import svg
+from reports.render.numbers import number, quantity
+
+WIDE, NARROW = 1000.0, 340.0
+
+
+class Segment(NamedTuple):
+    """A stretch of a realtime execution: waiting on a hop, or inside ``process``."""
+
+    label: str
+    kind: str
+    length_ms: float
+
+
+def segments(cell: Mapping[str, Any], steps: Sequence[str]) -> list[Segment]:
+    """The mean parts of an execution, in order; means add up along a flow."""
+    means = {
+        str(entry.get("id")): (entry.get("process") or {}).get("mean")
+        for entry in cell.get("steps") or ()
+    }
+    hops = [(hop.get("total") or {}).get("mean") for hop in cell.get("hops") or ()]
+    ingress = (cell.get("ingress") or {}).get("mean")
+    parts = [] if ingress is None else [Segment("ingress", "hop", ingress)]
+    for index, step in enumerate(steps):
+        mean_ms = means.get(step)
+        if mean_ms is not None:
+            parts.append(Segment(step, "process", mean_ms))
+        hop_ms = hops[index] if index < len(hops) else None
+        if hop_ms is not None:
+            parts.append(Segment(f"hop {index + 1}", "hop", hop_ms))
+    return parts
+
+
+def timeline(
+    ordinary: Sequence[Mapping[str, Any]],
+    realtime_ms: float | None,
+    parts: Sequence[Segment],
+    *,
+    width: float,
+) -> Markup:
+    """Draw both; a mode that was not measured is left out, and the drawing says so."""
+    runs = [(str(run["step"]), float(run["start_ms"]), float(run["end_ms"])) for run in ordinary]
+    end_ms = max([end for _, _, end in runs] + [realtime_ms or 0.0]) or 1.0
+    wide = width >= 600
+    left, right = (92.0 if wide else 0.0), width - (4.0 if wide else 2.0)
+    scale = (right - left) / end_ms
+    top = 30.0 if wide else 48.0
+    drawn = _axis(end_ms, left, scale, 22.0, top + 100, 7 if wide else 3)
+    drawn += [svg.text(0, top + (23 if wide else -8), "Ordinary", "t-name")]
+    if not runs:
+        drawn += [svg.text(left, top + 23, "not measured in this run", "t-soft")]
+    for step, start, end in runs:
+        drawn += _run(step, start, end, left, top, scale)
+    low = top + (62.0 if wide else 76.0)
+    drawn += [svg.text(0, low + (13 if wide else -8), "Realtime", "t-name")]
+    height = low + 30
+    if realtime_ms is None:
+        drawn += [svg.text(left, low + 13, "not measured in this run", "t-soft")]
+    else:
+        length = max(realtime_ms * scale, 2.5)
+        drawn += [
+            svg.rect(left, low, length, 18, "rt", 1),
+            svg.text(left + length + 8, low + 13, quantity(realtime_ms, "ms"), "t-strong"),
+        ]
+        if parts and length < (right - left) / 3:
+            drawn += _magnified(parts, left, right, low + 18, length, end_ms, wide)
+            height = low + (128 if wide else 104 + 18 * ((len(parts) + 1) // 2))
+    key = "timeline-wide" if wide else "timeline-narrow"
+    words = "; ".join(f"{s} from {quantity(a, 'ms')} to {quantity(b, 'ms')}" for s, a, b in runs)
+    return svg.drawing(
+        key,
+        width,
+        height,
+        "An ordinary and a realtime execution on one scale",
+        f"Ordinary: {words or 'not measured'}. Realtime: {quantity(realtime_ms, 'ms')}.",
+        drawn,
+    )
+
+
+def _run(
+    step: str, start_ms: float, end_ms: float, left: float, top: float, scale: float
+) -> list[Markup]:
+    x, length = left + start_ms * scale, (end_ms - start_ms) * scale
+    return [
+        svg.rect(x, top, max(length - 1, 2.0), 36, "run", 4),
+        svg.text(x + 10, top + 16, svg.fitted(step, length - 16, 13), "t-name"),
+        svg.text(
+            x + 10,
+            top + 30,
+            svg.fitted(quantity(end_ms - start_ms, "ms"), length - 12, 11.5),
+            "t-soft",
+        ),
+    ]
+
+
+def _magnified(
+    parts: Sequence[Segment],
+    left: float,
+    right: float,
+    top: float,
+    length: float,
+    end_ms: float,
+    wide: bool,
+) -> list[Markup]:
+    """The realtime bar again, as wide as the drawing, with the lines that show it is the same."""
+    whole = sum(part.length_ms for part in parts) or 1.0
+    scale = (right - left) / whole
+    y = top + 46
+    times = number(float(f"{end_ms / whole:.2g}"))
+    drawn = [
+        svg.path(
+            f"M{left:.1f} {top:.1f}L{left:.1f} {y:.1f}H{right:.1f}L{left + length:.1f} {top:.1f}z",
+            "lens",
+        ),
+        svg.text(right, y - 8, f"the same, magnified {times} times", "t-soft", "end"),
+    ]
+    x, taken = left, 0.0
+    for index, part in enumerate(parts):
+        size = part.length_ms * scale
+        drawn.append(svg.rect(x, y, max(size - 1, 0.8), 26, f"seg {part.kind}", 1))
+        shown = quantity(part.length_ms, "ms")
+        if wide:
+            half = max(svg.width_of(part.label, 12), svg.width_of(shown, 11.5)) / 2
+            middle = min(x + size / 2, right - half)
+            if middle - half > taken:
+                drawn.append(svg.text(middle, y + 42, part.label, "t-small", "middle"))
+                drawn.append(svg.text(middle, y + 57, shown, "t-soft", "middle"))
+                taken = middle + half
+        else:
+            column, row = index % 2, index // 2
+            base = y + 46 + row * 18
+            at = left + column * (right - left) / 2
+            drawn += [
+                svg.rect(at, base - 9, 9, 9, f"seg {part.kind}", 1),
+                svg.text(at + 14, base, svg.fitted(f"{part.label} {shown}", 150, 11.5), "t-small"),
+            ]
+        x += size
+    return drawn
+
+
+def _axis(
+    end_ms: float, left: float, scale: float, top: float, bottom: float, about: int
+) -> list[Markup]:
+    drawn: list[Markup] = []
+    for tick_ms in svg.ticks(end_ms, about):
+        x = left + tick_ms * scale
+        label = "0" if tick_ms == 0 else quantity(tick_ms, "ms")
+        drawn += [
+            svg.line(x, top, x, bottom, "grid"),
+            svg.text(x, 14, label, "t-soft", "start" if tick_ms == 0 else "middle"),
+        ]
+    return drawn
