@@ -1,0 +1,224 @@
+"""A cell's figures as ``results.json`` has them (docs/formats.md, ``figures``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reports import measures, resources, steady
+from reports.cells import Cell, Measure
+from reports.executions import Executions, Floats
+from reports.measures import Mask
+from reports.stats import Bootstrap, Estimate, Samples, mean, quantiles
+from reports.warmup import warm_up
+
+QUANTILES = (0.5, 0.95, 0.99)
+HISTOGRAM_BINS = 60
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FloorHops:
+    """Median of the bare broker hop in ms, before and after the trials; None where not taken."""
+
+    before_ms: float | None
+    after_ms: float | None
+
+    def median_ms(self) -> float | None:
+        """The middle of those that were taken."""
+        taken = [ms for ms in (self.before_ms, self.after_ms) if ms is not None]
+        return sum(taken) / len(taken) if taken else None
+
+
+def statistic(samples: Samples, bootstrap: Bootstrap, unit: str = "ms") -> Json:
+    """A STAT: mean, quantiles and their intervals; what the data cannot give is None."""
+    average = mean(samples, bootstrap)
+    ordered = np.sort(samples.values)
+    stat: Json = {"unit": unit, **_bounds("mean", average)}
+    given = quantiles(samples, QUANTILES, bootstrap, ordered)
+    for p, estimate in zip(QUANTILES, given, strict=True):
+        stat |= _bounds(f"p{100 * p:.0f}", estimate)
+    return stat | {
+        "min": float(ordered[0]) if ordered.size else None,
+        "max": float(ordered[-1]) if ordered.size else None,
+        "starts": samples.starts,
+        "messages": samples.count,
+    }
+
+
+def single(estimate: Estimate | None, unit: str) -> Json | None:
+    """An X: one value and its interval; None without a value."""
+    if estimate is None:
+        return None
+    return {
+        "value": estimate.value, "low": estimate.low, "high": estimate.high, "unit": unit,
+        "starts": estimate.starts, "messages": estimate.count,
+    }  # fmt: skip
+
+
+def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
+    """All figures of one cell."""
+
+    def stat(measure: Measure, *, cold: bool = False) -> Json:
+        return statistic(cell.samples(measure, cold=cold), bootstrap)
+
+    return {
+        "cell": {
+            "containers": cell.containers,
+            "payload_bytes": cell.message_cell.payload_bytes,
+            "api_delay_ms": cell.message_cell.api_delay_ms,
+        },
+        "starts": cell.starts,
+        "trials": len(cell.parts),
+        "messages": cell.messages,
+        "hop": stat(measures.hops),
+        "hops": _hops(cell, bootstrap),
+        "ingress": stat(_part_of_hop(0, "total")),
+        "end_to_end": stat(measures.end_to_end),
+        "uncorrected": stat(measures.uncorrected),
+        "cold_end_to_end": stat(measures.end_to_end, cold=True),
+        "component": stat(measures.component),
+        "overhead": stat(measures.overhead),
+        "overhead_between": stat(measures.overhead_between),
+        "steps": [
+            {"id": step_id, "process": stat(_process(k))} for k, step_id in enumerate(cell.step_ids)
+        ],
+        "floor_multiple": single(floor_multiple(cell, floor, bootstrap), "x"),
+        "warm_up": _warm_up(cell, bootstrap),
+        "resources": _resources(cell, bootstrap),
+        "histogram": _histogram(cell),
+        "accounting": _accounting(cell),
+        "residual": {
+            "max_share": max(p.executions.integrity.residual_max_share for p in cell.parts),
+            "over_limit": sum(p.executions.integrity.residual_over_limit for p in cell.parts),
+        },
+    }
+
+
+def floor_multiple(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Estimate | None:
+    """Hop p50 of each realtime start over the bare broker hop's; their mean.
+
+    The floor is the one measured right after the start, or else the run's.
+    """
+    if cell.ordinary:
+        return None
+    ratios: list[Floats] = []
+    messages = 0
+    for part in cell.parts:
+        own: Mapping[str, Any] = part.trial.record.floor or {}
+        floor_ms = own.get("p50") or floor.median_ms()
+        hops = measures.hops(part.executions, part.judged)
+        if not floor_ms or not hops.size:
+            continue
+        messages += int(part.judged.sum())
+        ratios.append(np.array([np.median(hops) / floor_ms]))
+    found = mean(Samples.of(ratios), bootstrap)
+    if found is None:
+        return None
+    return Estimate(found.value, found.low, found.high, found.starts, messages)
+
+
+def _bounds(name: str, estimate: Estimate | None) -> Json:
+    if estimate is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _part_of_hop(k: int, part: str) -> Measure:
+    def measure(rows: Executions, mask: Mask) -> Floats:
+        values: Floats = getattr(measures.hop(rows, k, mask), part)
+        return values
+
+    return measure
+
+
+def _process(k: int) -> Measure:
+    return lambda rows, mask: measures.process(rows, k, mask)
+
+
+def _hops(cell: Cell, bootstrap: Bootstrap) -> list[Json]:
+    found = []
+    for k in range(1, len(cell.step_ids)):
+        parts = {
+            part: statistic(cell.samples(_part_of_hop(k, part)), bootstrap)
+            for part in ("total", "client_out", "transit", "client_in")
+        }
+        found.append({"from": cell.step_ids[k - 1], "to": cell.step_ids[k], **parts})
+    return found
+
+
+def _warm_up(cell: Cell, bootstrap: Bootstrap) -> Json:
+    warm = warm_up(cell)
+    steadiness = None if cell.ordinary else steady.classify(cell.series())
+    return {
+        "total": statistic(warm.total_ms, bootstrap),
+        "phases": [
+            {
+                "step": phase.step, "phase": phase.name,
+                "from_ms": statistic(phase.from_ms, bootstrap),
+                "to_ms": statistic(phase.to_ms, bootstrap),
+            }
+            for phase in warm.phases
+        ],
+        "messages_to_steady": None if steadiness is None
+        else {"class": steadiness.kind, "messages": steadiness.messages},
+    }  # fmt: skip
+
+
+def _resources(cell: Cell, bootstrap: Bootstrap) -> Json | None:
+    costs = resources.per_message(cell)
+    if costs is None:
+        return None
+    found: Json = {
+        kind: single(mean(samples, bootstrap), resources.UNITS[kind])
+        for kind, samples in costs.items()
+    }
+    idle = None
+    if not cell.ordinary:
+        idle = {
+            kind: single(mean(samples, bootstrap), f"{resources.UNITS[kind]}/s")
+            for kind, samples in resources.idle_per_second(cell).items()
+        }
+    return found | {"per": "message", "idle_per_second": idle}
+
+
+def _histogram(cell: Cell) -> Json:
+    """Counts of end-to-end times, in bins of equal ratio where all are above zero."""
+    values = cell.samples(measures.end_to_end).values
+    if not values.size:
+        return {"edges_ms": [], "counts": [], "of": "end_to_end"}
+    low, high = float(values.min()), float(values.max())
+    bins = min(HISTOGRAM_BINS, max(5, round(values.size**0.5) * 2))
+    if low == high:
+        edges = np.array([low, high + 1e-6])
+    elif low > 0:
+        edges = np.geomspace(low, high, bins + 1)
+    else:
+        edges = np.linspace(low, high, bins + 1)
+    # Rounding may have moved the outer edges inside the data.
+    edges[0], edges[-1] = low, max(high, float(edges[-1]))
+    counts, _ = np.histogram(values, edges)
+    return {"edges_ms": edges.tolist(), "counts": counts.tolist(), "of": "end_to_end"}
+
+
+def _accounting(cell: Cell) -> Json:
+    """What became of the messages of the trials that measured this cell, other cells included."""
+    counted = [p.executions.integrity for p in cell.parts]
+    stored = [p.trial.record.accounting for p in cell.parts]
+    return {
+        "sent": sum(i.sent for i in counted),
+        "handled": sum(i.handled for i in counted),
+        "failed": sum(i.failed for i in counted),
+        "lost": sum(p.trial.lost for p in cell.parts),
+        "duplicated": sum(
+            max(i.duplicated, a.duplicated if a else 0)
+            for i, a in zip(counted, stored, strict=True)
+        ),
+        "reordered": sum(i.reordered for i in counted),
+        "negative_intervals": sum(i.negative for i in counted),
+        "zero_intervals": sum(i.zero for i in counted),
+    }

@@ -1,0 +1,285 @@
+"""The typed content of ``run.json`` and ``trial.json`` (docs/formats.md), and its checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import FormatError
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step of a trial's flow."""
+
+    index: int
+    id: str
+    component: str
+    function: str
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One container or process that ran a step; an instant that was not seen is None."""
+
+    step: int
+    step_id: str
+    execution: int | None
+    id: str
+    name: str
+    create_ns: int | None
+    start_call_ns: int | None
+    engine_create_ns: int | None
+    engine_start_ns: int | None
+    engine_die_ns: int | None
+    first_instruction_ns: int | None
+    imported_ns: int | None
+    connected_ns: int | None
+    consuming_ns: int | None
+    first_message_ns: int | None
+    exit_code: int | None
+    oom_killed: bool | None
+    signal: str | None
+    memory_peak_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """What the engine itself said about an instance."""
+
+    at_ns: int
+    action: str
+    instance_id: str
+    step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRecord:
+    """The remote end of a connection of a step; ``kind`` is broker, service or other."""
+
+    step: int
+    host: str
+    port: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """What became of the messages of a trial, as the bench counted it."""
+
+    sent: int
+    accepted: int
+    refused: int
+    handled: int
+    failed: int
+    lost: int
+    duplicated: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCellRecord:
+    """One combination of the axes that vary per message."""
+
+    payload_bytes: int
+    api_delay_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepErrorRecord:
+    """An error that a step raised."""
+
+    step: str | None
+    trace: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellRecord:
+    """The start-level cell of a trial."""
+
+    containers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One start of a flow in one start-level cell."""
+
+    index: int
+    scenario: str
+    flow_type: str
+    flow: str
+    flow_digest: str
+    cell: CellRecord
+    steps: tuple[StepRecord, ...]
+    message_cells: tuple[MessageCellRecord, ...]
+    status: str
+    reasons: tuple[str, ...]
+    clock_id: str
+    clock_ids_seen: tuple[str, ...]
+    start_ns: int | None
+    end_ns: int | None
+    flow_start_ns: int | None
+    flow_consuming_ns: int | None
+    load_start_ns: int | None
+    load_end_ns: int | None
+    flow_stop_ns: int | None
+    flow_stopped_ns: int | None
+    instances: tuple[InstanceRecord, ...]
+    alive_before: tuple[str, ...]
+    alive_after: tuple[str, ...]
+    starts_seen: int | None
+    engine_events: tuple[EventRecord, ...]
+    connections: tuple[ConnectionRecord, ...]
+    accounting: Accounting | None
+    errors: tuple[StepErrorRecord, ...]
+    load: Mapping[str, Any] | None
+    floor: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """A bound on a claim's metric."""
+
+    metric: str
+    limit: float
+    unit: str
+    upper: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRecord:
+    """A statement of the platform, as it stood in the catalogue when the run was made."""
+
+    id: str
+    statement: str
+    metric: str
+    scenario: str
+    needs_containers: bool
+    parameters: Mapping[str, Any] | None
+    target: TargetRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioRecord:
+    """A scenario, and how much of it was planned."""
+
+    name: str
+    title: str
+    flow_type: str
+    message_cells: tuple[MessageCellRecord, ...]
+    start_cells: tuple[int | None, ...]
+    starts: int
+
+    @property
+    def planned_trials(self) -> int:
+        """Trials that a complete run has of this scenario."""
+        return self.starts * len(self.start_cells)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEntry:
+    """Where a trial is stored."""
+
+    index: int
+    scenario: str
+    path: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class FloorRecord:
+    """The machine's floor before and after the trials."""
+
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run: what was planned, where, and what was done."""
+
+    format: int
+    run_id: str
+    status: str
+    error: str | None
+    created: str
+    finished: str | None
+    seed: int
+    profile: str
+    launcher: str
+    launcher_reason: str | None
+    isolates: bool
+    broker: str
+    broker_reason: str | None
+    broker_placement: str | None
+    flow_types: tuple[str, ...]
+    environment: Mapping[str, Any]
+    broker_configuration: Mapping[str, Any] | None
+    scenarios: tuple[ScenarioRecord, ...]
+    claims: tuple[ClaimRecord, ...]
+    floor: FloorRecord | None
+    trials: tuple[TrialEntry, ...]
+    planned_trials: int
+
+
+def parse_run(content: object, *, file: str) -> RunRecord:
+    """Check the content of a ``run.json``. Raises FormatError naming ``file`` and the key."""
+    return typing.cast("RunRecord", _value(RunRecord, content, file, ""))
+
+
+def parse_trial(content: object, *, file: str) -> TrialRecord:
+    """Check the content of a ``trial.json``. Raises FormatError naming ``file`` and the key."""
+    return typing.cast("TrialRecord", _value(TrialRecord, content, file, ""))
+
+
+@functools.cache
+def _hints(record: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(record)
+
+
+def _value(kind: Any, value: object, file: str, key: str) -> object:
+    """``value`` as ``kind``; keys that this version does not know are left out."""
+    if isinstance(kind, types.UnionType):
+        inner = next(k for k in typing.get_args(kind) if k is not types.NoneType)
+        return None if value is None else _value(inner, value, file, key)
+    if dataclasses.is_dataclass(kind):
+        return _record(typing.cast("type", kind), value, file, key)
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        if isinstance(value, list):
+            inner = typing.get_args(kind)[0]
+            return tuple(_value(inner, v, file, f"{key}[{i}]") for i, v in enumerate(value))
+    elif origin is Mapping:
+        if isinstance(value, dict):
+            return value
+    elif kind is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    wanted = getattr(kind, "__name__", str(kind)) if origin is None else str(origin.__name__)
+    raise _damaged(file, f"{key or 'the file'} is {value!r:.60}, not of type {wanted}")
+
+
+def _record(kind: type, value: object, file: str, key: str) -> object:
+    if not isinstance(value, dict):
+        raise _damaged(file, f"{key or 'the file'} is {value!r:.60}, not an object")
+    prefix = f"{key}." if key else ""
+    fields = {}
+    for name, hint in _hints(kind).items():
+        if name not in value and not isinstance(hint, types.UnionType):
+            raise _damaged(file, f"{prefix}{name} is missing")
+        fields[name] = _value(hint, value.get(name), file, prefix + name)
+    return kind(**fields)
+
+
+def _damaged(file: str, what: str) -> FormatError:
+    return FormatError(
+        f"damaged: {what}", where=file, remedy="Measure again, or restore the file from a copy"
+    )

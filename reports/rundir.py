@@ -1,0 +1,191 @@
+"""Reads run directories; the only module of ``reports`` that imports pyarrow.
+
+What is read is checked: the format number, every key of ``run.json`` and ``trial.json`` that the
+analysis uses, and the columns of the tables. A run that did not complete keeps what is sound.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reports.records import RunRecord, TrialRecord, parse_run, parse_trial
+from runtime.errors import DataError, FormatError
+
+FORMAT = 1
+SPAN_COLUMNS = {
+    "kind": pa.uint8(), "outcome": pa.uint8(), "step": pa.uint16(), "aux": pa.uint16(),
+    "flags": pa.uint16(), "trace": pa.uint64(), "message": pa.uint64(), "parent": pa.uint64(),
+    "t0_ns": pa.int64(), "t1_ns": pa.int64(), "t2_ns": pa.int64(), "t3_ns": pa.int64(),
+}  # fmt: skip
+RESOURCE_COLUMNS = {
+    "instance": pa.int32(), "at_ns": pa.int64(), "cpu_ns": pa.int64(),
+    "memory_bytes": pa.int64(), "throttled_ns": pa.int64(),
+}  # fmt: skip
+STATUSES = ("valid", "invalid", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class SpanTable:
+    """The span records of one trial, a column each; see ``runtime/spans.py`` for their meaning."""
+
+    kind: npt.NDArray[np.uint8]
+    outcome: npt.NDArray[np.uint8]
+    step: npt.NDArray[np.uint16]
+    aux: npt.NDArray[np.uint16]
+    flags: npt.NDArray[np.uint16]
+    trace: npt.NDArray[np.uint64]
+    message: npt.NDArray[np.uint64]
+    parent: npt.NDArray[np.uint64]
+    t0_ns: npt.NDArray[np.int64]
+    t1_ns: npt.NDArray[np.int64]
+    t2_ns: npt.NDArray[np.int64]
+    t3_ns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceTable:
+    """The resource samples of one trial; ``cpu_ns`` and ``throttled_ns`` are cumulative."""
+
+    instance: npt.NDArray[np.int32]
+    at_ns: npt.NDArray[np.int64]
+    cpu_ns: npt.NDArray[np.int64]
+    memory_bytes: npt.NDArray[np.int64]
+    throttled_ns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialData:
+    """One trial as it was stored."""
+
+    record: TrialRecord
+    spans: SpanTable
+    resources: ResourceTable
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A run directory in memory. ``problems`` says what of it could not be used."""
+
+    path: Path
+    record: RunRecord
+    trials: tuple[TrialData, ...]
+    problems: tuple[str, ...]
+
+
+def read_run(path: Path) -> RunData:
+    """Read a run directory.
+
+    Raises FormatError, naming the file, when a file is missing, damaged or of a newer format, and
+    DataError when no trial was stored. Of a run that did not complete, trials that cannot be read
+    are left out and listed as problems instead: they may have been cut off in the middle.
+    """
+    record = parse_run(_read_json(path / "run.json"), file=str(path / "run.json"))
+    problems: list[str] = []
+    complete = record.status == "complete"
+    trials: list[TrialData] = []
+    listed = [entry.path for entry in record.trials]
+    for folder in (*listed, *_unlisted(path, listed)):
+        try:
+            trials.append(_read_trial(path / folder))
+        except FormatError as error:
+            if complete and folder in listed:
+                raise
+            problems.append(f"{folder} was left out: {error.what} ({Path(error.where).name})")
+    if not trials:
+        raise DataError(
+            f"nothing was measured: the run has no readable trial (its status: {record.status})",
+            where=str(path),
+            remedy=record.error or "Run it again",
+        )
+    if complete and len(trials) < record.planned_trials:
+        problems.append(
+            f"{record.planned_trials} trials were planned and {len(trials)} are stored, "
+            "although the run says that it is complete"
+        )
+    trials.sort(key=lambda trial: trial.record.index)
+    return RunData(path, record, tuple(trials), tuple(problems))
+
+
+def _unlisted(path: Path, listed: list[str]) -> list[str]:
+    """Trials that were stored but not yet entered in ``run.json`` when the run was killed."""
+    found = sorted(f"trials/{p.name}" for p in path.glob("trials/*") if p.is_dir())
+    return [folder for folder in found if folder not in listed]
+
+
+def _read_trial(folder: Path) -> TrialData:
+    """Read one trial. Only a failed trial may lack its tables."""
+    file = folder / "trial.json"
+    record = parse_trial(_read_json(file), file=str(file))
+    if record.status not in STATUSES:
+        raise _damaged(file, f"its status is {record.status!r}, which is none of {STATUSES}")
+    optional = record.status == "failed"
+    spans = _read_table(folder / "spans.parquet", SPAN_COLUMNS, optional=optional)
+    resources = _read_table(folder / "resources.parquet", RESOURCE_COLUMNS, optional=optional)
+    return TrialData(record, SpanTable(**spans), ResourceTable(**resources))
+
+
+def _read_json(file: Path) -> Any:
+    """Content of a JSON file whose ``format``, where it has one, this version knows."""
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise FormatError(
+            "missing", where=str(file), remedy="Give the folder of a run, as bench run printed it"
+        ) from None
+    except OSError as error:
+        raise FormatError(f"cannot be read: {error.strerror}", where=str(file)) from error
+    except ValueError as error:
+        raise _damaged(file, f"not JSON ({error})") from error
+    version = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
+    if isinstance(version, int) and version > FORMAT:
+        raise FormatError(
+            f"has format {version}, which is newer than {FORMAT}, the newest this version reads",
+            where=str(file),
+            remedy="Use the version of hopbench that wrote it, or a later one",
+        )
+    if version != FORMAT:
+        raise _damaged(file, f"its format is {version!r}")
+    return content
+
+
+def _read_table(
+    file: Path, columns: dict[str, pa.DataType], *, optional: bool
+) -> dict[str, npt.NDArray[Any]]:
+    """The named columns of a Parquet file as arrays that share its memory."""
+    if optional and not file.exists():
+        return {name: np.empty(0, dtype=kind.to_pandas_dtype()) for name, kind in columns.items()}
+    try:
+        table = pq.read_table(file, columns=list(columns))
+        missing = set(columns) - set(table.column_names)
+        if missing:
+            raise _damaged(file, f"column {', '.join(sorted(missing))} is missing")
+        return {name: _array(table.column(name), kind) for name, kind in columns.items()}
+    except FileNotFoundError:
+        raise FormatError(
+            "missing", where=str(file), remedy="Measure again, or restore the file from a copy"
+        ) from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def _array(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
+    if column.null_count:
+        raise ValueError(f"column has {column.null_count} empty values")
+    array: npt.NDArray[Any] = column.cast(kind).to_numpy()
+    return array
+
+
+def _damaged(file: Path, what: str) -> FormatError:
+    return FormatError(
+        f"damaged: {what}",
+        where=str(file),
+        remedy="Measure again, or restore the file from a copy",
+    )
