@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import shlex
 import shutil
@@ -148,6 +149,46 @@ def test_worker_loads_the_least_possible() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def canonical(name: str) -> str:
+    """A distribution's name, as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared() -> set[str]:
+    """The distributions that pyproject.toml asks for, at run time and in its groups."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = project["dependency-groups"].values()
+    lines = [*project["project"]["dependencies"], *(line for group in groups for line in group)]
+    return {canonical(re.split(r"[<>=!~;\[ ]", line)[0]) for line in lines if isinstance(line, str)}
+
+
+def test_what_is_imported_is_declared() -> None:
+    """No module leans on a library that happens to come along with another one."""
+    sources = [path for path in MODULES if "components" not in path.parts]
+    names = {
+        name.partition(".")[0] for path in sources for name in imported(ast.parse(path.read_text()))
+    }
+    third_party = names - sys.stdlib_module_names - {*PACKAGES, "tests"}
+    distributions = importlib.metadata.packages_distributions()
+    missing = {
+        name
+        for name in third_party
+        if not {canonical(one) for one in distributions.get(name, [])} & declared()
+    }
+    assert len(third_party) > 10
+    assert missing == set()
+
+
+def test_what_is_declared_is_pinned() -> None:
+    """constraints.txt has one exact version of all that pyproject.toml asks for."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", pin)] == []
+    names = [canonical(pin.partition("==")[0]) for pin in pins]
+    assert len(set(names)) == len(names)
+    assert declared() - set(names) == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
