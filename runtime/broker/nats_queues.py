@@ -1,0 +1,124 @@
+"""Queues on JetStream: made, removed, looked at, and taken over from consumers that are gone.
+
+A queue is a stream with the work-queue retention, and one durable pull consumer that all who
+consume from the queue share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+from nats.js.manager import JetStreamManager
+
+from runtime.broker import QueueDepth, Topology
+from runtime.broker import nats_wire as wire
+
+_SEEN = "hopbench-seen"
+
+
+class Queues:
+    """The queues that one connection sees. Methods raise nats-py's errors."""
+
+    def __init__(self, client: Client, *, ack_wait_s: float, reply_timeout_s: float) -> None:
+        self._client = client
+        self._ack_wait_s = ack_wait_s
+        self._manager = JetStreamManager(client, timeout=reply_timeout_s)
+
+    async def declare(self, topology: Topology) -> None:
+        """Create streams and consumers; APIError when one differs from what is asked for."""
+        for queue in topology.queues:
+            stream = wire.token(queue.name)
+            subjects = [
+                wire.subject(topology.exchange, binding.key)
+                for binding in topology.bindings
+                if binding.queue == queue.name
+            ]
+            await self._manager.add_stream(
+                StreamConfig(
+                    name=stream,
+                    # Without any, the stream would take messages to its own name.
+                    subjects=subjects or [f"hopbench.unbound.{stream}"],
+                    retention=RetentionPolicy.WORK_QUEUE,
+                    discard=DiscardPolicy.NEW,
+                    storage=StorageType.FILE,
+                    max_msgs=queue.max_length,
+                    max_bytes=queue.max_bytes,
+                )
+            )
+            try:
+                await self._manager.consumer_info(stream, wire.CONSUMER)
+            except NotFoundError:
+                await self._create_consumer(stream, seen=0)
+
+    async def delete(self, topology: Topology) -> None:
+        """Delete the queues' streams; one that is absent counts as deleted."""
+        for queue in topology.queues:
+            with contextlib.suppress(NotFoundError):
+                await self._manager.delete_stream(wire.token(queue.name))
+
+    async def depth(self, queue: str) -> QueueDepth:
+        """Messages that no consumer has, and consumers."""
+        info = await self._manager.consumer_info(wire.token(queue), wire.CONSUMER)
+        consumers = await self._count_consumers(queue)
+        # Without consumers, what was delivered and not settled is on its way back.
+        returned = 0 if consumers else info.num_ack_pending or 0
+        return QueueDepth((info.num_pending or 0) + returned, consumers)
+
+    async def join(self, queue: str) -> int:
+        """Be counted as a consumer; the stream sequence up to which messages were delivered before.
+
+        What was delivered to consumers that are gone comes back: JetStream would do that after the
+        ack wait, a new consumer in the place of the old one does it at once, and in order.
+        """
+        stream = wire.token(queue)
+        info = await self._manager.consumer_info(stream, wire.CONSUMER)
+        await self._client.subscribe(wire.presence(queue))
+        seen = int((info.config.metadata or {}).get(_SEEN, 0))
+        if info.num_ack_pending and await self._is_alone(queue):
+            assert info.delivered is not None
+            seen = max(seen, info.delivered.stream_seq)
+            await self._manager.delete_consumer(stream, wire.CONSUMER)
+            await self._create_consumer(stream, seen=seen)
+        return seen
+
+    async def synchronise(self, queue: str) -> None:
+        """Return when the server has worked off all that this connection sent for the queue."""
+        await self._manager.consumer_info(wire.token(queue), wire.CONSUMER)
+
+    async def _create_consumer(self, stream: str, *, seen: int) -> None:
+        config = ConsumerConfig(
+            durable_name=wire.CONSUMER,
+            ack_wait=self._ack_wait_s,
+            max_ack_pending=-1,
+            metadata={_SEEN: str(seen)},
+        )
+        await self._manager.add_consumer(stream, config)
+
+    async def _is_alone(self, queue: str) -> bool:
+        # A connection that has just broken off may be counted for some more milliseconds.
+        for _ in range(10):
+            if await self._count_consumers(queue) == 1:
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
+    async def _count_consumers(self, queue: str) -> int:
+        """Let the server trace, not deliver, a message to the subject that all of them hear.
+
+        Source: NATS architecture decision record 41, "NATS message path tracing".
+        """
+        inbox = self._client.new_inbox()
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        subscription = await self._client.subscribe(inbox, future=answer)
+        await subscription.unsubscribe(limit=1)
+        await self._client.publish(
+            wire.presence(queue), headers={"Nats-Trace-Dest": inbox, "Nats-Trace-Only": "true"}
+        )
+        events = json.loads((await answer).data)["events"]
+        return sum(event["type"] == "eg" for event in events)
