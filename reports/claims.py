@@ -1,0 +1,109 @@
+"""Judges the claims: finds for each the function that decides its metric, and asks it.
+
+What forbids a verdict is settled here, once for all: a metric that nothing measures, a scenario
+that was not run or has no valid trial, processes where the claim speaks of containers, a run that
+ended early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from reports import claims_measured as measured
+from reports import claims_observed as observed
+from reports.evidence import Evidence
+from reports.records import ClaimRecord
+from reports.verdict import Decision, Verdict, undecided
+from scenarios.model import Claim, Target
+
+Judge = Callable[[Claim, Evidence], Decision]
+
+JUDGES: Mapping[str, Judge] = MappingProxyType({
+    "distinct_step_containers": observed.distinct_step_containers,
+    "undeclared_connections": observed.undeclared_connections,
+    "flow_types": observed.flow_types,
+    "ordinary_start_order": observed.ordinary_start_order,
+    "ordinary_max_alive": observed.ordinary_max_alive,
+    "container_count": observed.container_count,
+    "kept_containers": observed.kept_containers,
+    "both_modes": observed.both_modes,
+    "uptime_s": observed.uptime_s,
+    "execution_s": measured.execution_s,
+    "resource_ratio": measured.resource_ratio,
+    "end_to_end_ms": measured.end_to_end_ms,
+    "hop_mean_ms": measured.hop_mean_ms,
+    "overhead_per_hop_ms": measured.overhead_per_hop_ms,
+    "execution_band_ms": measured.execution_band_ms,
+    "warm_up_s": measured.warm_up_s,
+    "warm_end_to_end_max_ms": measured.warm_end_to_end_max_ms,
+})  # fmt: skip
+"""The function that decides each metric."""
+
+WITHOUT_VALID_TRIALS = frozenset({"both_modes", "kept_containers", "uptime_s"})
+"""Metrics for which a trial that is not valid can be a counter-example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A claim and what was decided about it."""
+
+    claim: Claim
+    decision: Decision
+
+
+def judge_all(evidence: Evidence) -> tuple[Judged, ...]:
+    """Judge every claim of the run."""
+    claims = [claim_of(record) for record in evidence.run.claims]
+    return tuple(Judged(claim, judge(claim, evidence)) for claim in claims)
+
+
+def judge(claim: Claim, evidence: Evidence) -> Decision:
+    """Decide one claim; missing data never makes it met."""
+    obstacle = _obstacle(claim, evidence)
+    if obstacle is not None:
+        return undecided(obstacle)
+    decision = JUDGES[claim.metric](claim, evidence)
+    if decision.verdict is not Verdict.MET:
+        return decision
+    names = scenarios_of(claim)
+    gaps = [gap(name) for gap in (evidence.absence, evidence.gap) for name in names]
+    found = [gap for gap in gaps if gap is not None]
+    if not found:
+        return decision
+    return Decision(
+        Verdict.UNDECIDED, f"{'; '.join(found)}. So far: {decision.reason}",
+        decision.value, decision.low, decision.high,
+    )  # fmt: skip
+
+
+def _obstacle(claim: Claim, evidence: Evidence) -> str | None:
+    """Why the claim cannot be decided whatever was measured; None when it can be."""
+    if claim.metric not in JUDGES:
+        return "not measured by this version's catalogue"
+    if evidence.scenario(claim.scenario) is None:
+        return f"scenario {claim.scenario} was not in this run"
+    if claim.needs_containers and not evidence.run.isolates:
+        return "steps were OS processes; the claim is about containers"
+    if claim.metric in WITHOUT_VALID_TRIALS:
+        return None
+    return evidence.absence(claim.scenario)
+
+
+def scenarios_of(claim: Claim) -> tuple[str, ...]:
+    """The scenarios that a claim rests on: its own, and those that its parameters name."""
+    named = [claim.parameters.get(mode) for mode in ("ordinary", "realtime")]
+    others = {name for name in named if isinstance(name, str)} - {claim.scenario}
+    return (claim.scenario, *sorted(others))
+
+
+def claim_of(record: ClaimRecord) -> Claim:
+    """A stored claim as the vocabulary has it."""
+    target = record.target
+    return Claim(
+        id=record.id, statement=record.statement, metric=record.metric, scenario=record.scenario,
+        target=None if target is None
+        else Target(target.metric, target.limit, target.unit, target.upper),
+        needs_containers=record.needs_containers, parameters=record.parameters or {},
+    )  # fmt: skip

@@ -1,0 +1,320 @@
+"""Claims that are decided by a figure: its interval over starts against a limit or a band."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from reports import measures, resources
+from reports.cells import Cell
+from reports.evidence import Evidence
+from reports.stats import MIN_STARTS, Estimate, Samples, can_give, mean, needed, quantiles, ratio
+from reports.verdict import (
+    Decision,
+    Verdict,
+    all_of,
+    decide,
+    describe,
+    number,
+    side,
+    undecided,
+    within,
+)
+from reports.warmup import warm_up
+from scenarios.model import Claim
+
+NO_TARGET = "the claim has no limit"
+
+
+def execution_s(claim: Claim, evidence: Evidence) -> Decision:
+    """Mean end-to-end of an execution, in seconds, and where the time goes."""
+
+    def seconds(cell: Cell) -> Estimate | None:
+        return mean(_scaled(cell.samples(measures.end_to_end), 1e-3), evidence.bootstrap)
+
+    def parts(cell: Cell) -> str:
+        inside = cell.samples(measures.component)
+        whole = cell.samples(measures.end_to_end)
+        share = inside.values.sum() / whole.values.sum() if whole.count else 0.0
+        return (
+            f"{share:.1%} of it inside the components, the rest starting and stopping "
+            f"{cell.containers} containers"
+        )
+
+    return _worst_cell(claim, evidence, seconds, "mean execution", parts)
+
+
+def hop_mean_ms(claim: Claim, evidence: Evidence) -> Decision:
+    """Mean of all hops between containers, warm."""
+    return _worst_cell(
+        claim, evidence,
+        lambda cell: mean(cell.samples(measures.hops), evidence.bootstrap), "mean hop",
+    )  # fmt: skip
+
+
+def end_to_end_ms(claim: Claim, evidence: Evidence) -> Decision:
+    """A quantile of warm end-to-end times."""
+    p = float(claim.parameters.get("quantile", 0.99))
+    cells = evidence.cells[claim.scenario]
+    counts = [cell.samples(measures.end_to_end).count for cell in cells]
+    short = [count for count in counts if not can_give(count, p)]
+    if short:
+        return undecided(
+            f"p{100 * p:g} cannot be given from {min(short)} warm messages; {needed(p)} are needed"
+        )
+    return _worst_cell(
+        claim, evidence,
+        lambda cell: quantiles(cell.samples(measures.end_to_end), (p,), evidence.bootstrap)[0],
+        f"p{100 * p:g} of end-to-end",
+    )  # fmt: skip
+
+
+def warm_up_s(claim: Claim, evidence: Evidence) -> Decision:
+    """Mean time from a flow's start to the first message handled by its last step, in seconds."""
+
+    def seconds(cell: Cell) -> Estimate | None:
+        return mean(_scaled(warm_up(cell).total_ms, 1e-3), evidence.bootstrap)
+
+    def cold(cell: Cell) -> str:
+        first = mean(cell.samples(measures.end_to_end, cold=True), evidence.bootstrap)
+        rest = mean(cell.samples(measures.end_to_end), evidence.bootstrap)
+        if first is None or rest is None:
+            return ""
+        return (
+            f"the first message took {number(first.value)} ms, "
+            f"the later ones {number(rest.value)} ms"
+        )
+
+    return _worst_cell(claim, evidence, seconds, "mean warm-up", cold)
+
+
+def warm_end_to_end_max_ms(claim: Claim, evidence: Evidence) -> Decision:
+    """The slowest warm execution: every one must be on the good side of the limit."""
+    target = claim.target
+    if target is None:
+        return undecided(NO_TARGET)
+    warm = [cell.samples(measures.end_to_end) for cell in evidence.cells[claim.scenario]]
+    values = np.sort(np.concatenate([samples.values for samples in warm]))
+    if not values.size:
+        return undecided("no warm execution was measured")
+    slowest = float(values[-1])
+    over = int((values > target.limit).sum())
+    starts = min(samples.starts for samples in warm)
+    (p99,) = quantiles(warm[0], (0.99,), evidence.bootstrap) if len(warm) == 1 else (None,)
+    tail = f"p99 {number(p99.value)} ms" if p99 else f"p99 needs {needed(0.99)} messages"
+    reason = (
+        f"slowest of {values.size} warm executions in {starts} starts: {number(slowest)} ms; {tail}"
+    )
+    if over:
+        return Decision(
+            Verdict.MISSED, f"{over} warm executions were over the limit; {reason}",
+            slowest, slowest, slowest,
+        )  # fmt: skip
+    enough = starts >= MIN_STARTS
+    return Decision(
+        Verdict.MET if enough else Verdict.UNDECIDED,
+        reason if enough else f"{reason}; {MIN_STARTS} starts are needed",
+        slowest, slowest, slowest,
+    )  # fmt: skip
+
+
+def overhead_per_hop_ms(claim: Claim, evidence: Evidence) -> Decision:
+    """Overhead between containers over N - 1, for every N; and whether hop means add up to it."""
+    target = claim.target
+    if target is None:
+        return undecided(NO_TARGET)
+    shares: dict[int, Estimate] = {}
+    worst_gap = 0.0
+    overheads: dict[int, float] = {}
+    for cell in evidence.cells[claim.scenario]:
+        hops = cell.containers - 1
+        found = mean(
+            _scaled(cell.samples(measures.overhead_between), 1 / max(hops, 1)), evidence.bootstrap
+        )
+        if found is None or hops < 1:
+            continue
+        shares[cell.containers] = found
+        overheads[cell.containers] = hops * found.value
+        means = _hop_means(cell)
+        worst_gap = max(worst_gap, abs(sum(means) - overheads[cell.containers]))
+    planned = evidence.scenario(claim.scenario)
+    lengths = [n for n in (planned.start_cells if planned else ()) if n is not None]
+    missing = sorted(set(lengths) - set(shares))
+    if not shares or missing:
+        return undecided(f"flows of {missing or 'more than one'} containers have no valid start")
+    verdict = all_of([side(share, target) for share in shares.values()])
+    worst = max(shares.values(), key=lambda share: share.value)
+    per_length = ", ".join(
+        f"{n}: {number(overheads[n])} ms ({number(shares[n].value)} a hop)" for n in sorted(shares)
+    )
+    reason = (
+        f"overhead by number of containers {per_length}; "
+        f"hop means add up to it within {number(worst_gap)} ms{_expected(claim, overheads)}"
+    )
+    if verdict is Verdict.UNDECIDED:
+        reason += f"; not every interval is on one side of {number(target.limit)} {target.unit}"
+    return Decision(verdict, reason, worst.value, worst.low, worst.high)
+
+
+def execution_band_ms(claim: Claim, evidence: Evidence) -> Decision:
+    """Mean execution of every cell whose API time alone lies in the band's reach."""
+    band = _band(claim)
+    judged: dict[str, tuple[Estimate, Verdict]] = {}
+    outside: list[str] = []
+    for cell in evidence.cells[claim.scenario]:
+        found = mean(cell.samples(measures.end_to_end), evidence.bootstrap)
+        delay = cell.message_cell.api_delay_ms
+        if found is None or delay is None:
+            continue
+        verdict = within(found, low=band["low_ms"], high=band["high_ms"])
+        if band["api_low_ms"] <= delay <= band["api_high_ms"]:
+            judged[cell.name()] = (found, verdict)
+        if not band["low_ms"] <= found.value <= band["high_ms"]:
+            edge = "below" if found.value < band["low_ms"] else "above"
+            cause = f"the API alone takes {number(delay)}"
+            outside.append(f"{cell.name()}: {number(found.value)} ms, {edge} ({cause})")
+    if not judged:
+        return undecided(
+            f"no cell has an API time of {number(band['api_low_ms'])} to "
+            f"{number(band['api_high_ms'])} ms"
+        )
+    estimates = [found for found, _ in judged.values()]
+    doubtful = [
+        f"{name}: {describe(found, 'ms')}"
+        for name, (found, verdict) in judged.items()
+        if verdict is not Verdict.MET
+    ]
+    reason = (
+        f"{len(judged) - len(doubtful)} of {len(judged)} cells with an API time of "
+        f"{number(band['api_low_ms'])} to {number(band['api_high_ms'])} ms lie within "
+        f"{number(band['low_ms'])} to {number(band['high_ms'])} ms"
+    )
+    if doubtful:
+        reason += f"; not {'; '.join(doubtful)}"
+    if outside:
+        reason += f". The band is left by {'; '.join(outside)}"
+    lows = [e.low for e in estimates if e.low is not None]
+    highs = [e.high for e in estimates if e.high is not None]
+    return Decision(
+        all_of([verdict for _, verdict in judged.values()]), reason,
+        max(e.value for e in estimates),
+        min(lows) if len(lows) == len(estimates) else None,
+        max(highs) if len(highs) == len(estimates) else None,
+    )  # fmt: skip
+
+
+def resource_ratio(claim: Claim, evidence: Evidence) -> Decision:
+    """Cost per message of an ordinary flow over that of a realtime one, at one arrival rate."""
+    target = claim.target
+    if target is None:
+        return undecided(NO_TARGET)
+    names = (
+        str(claim.parameters.get("ordinary", "ordinary")),
+        str(claim.parameters.get("realtime", "realtime")),
+    )
+    for name in names:
+        absence = evidence.absence(name)
+        if absence is not None:
+            return undecided(absence)
+    ordinary, realtime = evidence.cells[names[0]][0], evidence.cells[names[1]][0]
+    rate_hz = float(claim.parameters.get("at_rate_hz", 1 / 60))
+    ours = resources.per_message(ordinary)
+    if ours is None:
+        return undecided("the ordinary scenario's cost per message is not known")
+    theirs, work = resources.per_message_at(realtime, rate_hz)
+    found: dict[str, Estimate] = {}
+    words: list[str] = []
+    for kind in resources.COSTS:
+        estimate = ratio(ours[kind], theirs[kind], evidence.bootstrap)
+        if estimate is None:
+            words.append(f"{_words(kind)} not measured")
+            continue
+        found[kind] = estimate
+        even = _break_even(ours[kind], theirs[kind], work[kind], rate_hz)
+        words.append(
+            f"{_words(kind)} {number(ours[kind].values.mean())} to "
+            f"{number(theirs[kind].values.mean())} (x {number(estimate.value)}, {even})"
+        )
+    wanted = str(claim.parameters.get("resource", "worst"))
+    kinds = resources.COSTS if wanted == "worst" else (wanted,)
+    lacking = [_words(kind) for kind in kinds if kind not in found]
+    if lacking:
+        return undecided(f"not measured: {', '.join(lacking)}; {'; '.join(words)}")
+    decided = max((found[kind] for kind in kinds), key=lambda e: e.value)
+    verdict = all_of([side(found[kind], target) for kind in kinds])
+    reason = f"per message at {number(rate_hz * 60)} a minute, ordinary to realtime: "
+    return Decision(verdict, reason + "; ".join(words), decided.value, decided.low, decided.high)
+
+
+def _worst_cell(
+    claim: Claim,
+    evidence: Evidence,
+    figure: Callable[[Cell], Estimate | None],
+    what: str,
+    more: Callable[[Cell], str] = lambda _: "",
+) -> Decision:
+    """Decide by every cell of the scenario; the reason speaks of the worst."""
+    target = claim.target
+    if target is None:
+        return undecided(NO_TARGET)
+    cells = evidence.cells[claim.scenario]
+    figures = [(cell, figure(cell)) for cell in cells]
+    known = [(cell, estimate) for cell, estimate in figures if estimate is not None]
+    if len(known) < len(cells) or not known:
+        return undecided(f"{what} was not measured in every cell")
+    sign = 1 if target.upper else -1
+    cell, worst = max(known, key=lambda pair: sign * pair[1].value)
+    name = what if len(known) == 1 else f"{what} of the worst cell ({cell.name()})"
+    decision = decide(worst, target, name, more(cell))
+    verdict = all_of([side(estimate, target) for _, estimate in known])
+    return Decision(verdict, decision.reason, decision.value, decision.low, decision.high)
+
+
+def _scaled(samples: Samples, factor: float) -> Samples:
+    return Samples(samples.values * factor, samples.sizes)
+
+
+def _hop_means(cell: Cell) -> list[float]:
+    """Mean of each hop between containers, each from its own sample."""
+    masks = [(part.executions, part.judged) for part in cell.parts]
+    return [
+        float(np.concatenate([measures.hop(rows, k, mask).total for rows, mask in masks]).mean())
+        for k in range(1, cell.containers)
+    ]
+
+
+def _expected(claim: Claim, overheads: dict[int, float]) -> str:
+    containers, expected = (
+        claim.parameters.get("containers"), claim.parameters.get("expected_ms"),
+    )  # fmt: skip
+    if containers not in overheads or expected is None:
+        return ""
+    return (
+        f"; {containers} containers: {number(overheads[containers])} ms, "
+        f"where the platform says {number(float(expected))}"
+    )
+
+
+def _band(claim: Claim) -> dict[str, float]:
+    """The band and the API times that are judged, in ms."""
+    defaults = {"low_ms": 100.0, "high_ms": 400.0, "api_low_ms": 80.0, "api_high_ms": 350.0}
+    return {key: float(claim.parameters.get(key, value)) for key, value in defaults.items()}
+
+
+def _words(kind: str) -> str:
+    return {
+        resources.CONTAINER: "container-seconds",
+        resources.CPU: "CPU-seconds",
+        resources.MB: "MB-seconds",
+    }.get(kind, kind)
+
+
+def _break_even(ours: Samples, theirs: Samples, work: Samples, rate_hz: float) -> str:
+    """The arrival rate at which both flow types cost the same."""
+    fixed = float(work.values.mean()) if work.count else 0.0
+    idle_per_s = (float(theirs.values.mean()) - fixed) * rate_hz
+    beyond = float(ours.values.mean()) - fixed
+    if beyond <= 0 or idle_per_s <= 0:
+        return "no break-even"
+    return f"break-even at {number(60 * idle_per_s / beyond)} a minute"

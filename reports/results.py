@@ -1,0 +1,224 @@
+"""From a run directory to ``results.json`` (docs/formats.md): a pure function of what is stored."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reports import measures
+from reports.cell_figures import cell_figures
+from reports.cells import Cell
+from reports.claims import Judged, judge_all
+from reports.evidence import Evidence, gather
+from reports.records import RunRecord, ScenarioRecord
+from reports.rundir import read_run
+from reports.trials import FAILED, INVALID, VALID
+from runtime.errors import DataError
+
+FORMAT = 1
+FLOOR_MOVED = 1.2
+"""Ratio of the floor after the run to the floor before it (or back) that is worth a word."""
+
+Results = dict[str, Any]
+
+
+def analyse(run_dir: Path) -> Results:
+    """Analyse a run directory.
+
+    Raises FormatError when it is damaged or of a newer format, DataError when nothing was measured.
+    """
+    data = read_run(run_dir)
+    evidence = gather(data)
+    run = data.record
+    statuses = [trial.status for trial in evidence.trials]
+    return {
+        "format": FORMAT,
+        "run_id": run.run_id,
+        "generated_from": str(run_dir),
+        # A run that still says "running" was killed, or is being looked at before its end.
+        "status": "interrupted" if run.status == "running" else run.status,
+        "error": run.error,
+        "headline": headline(run),
+        "environment": environment(run),
+        "broker_configuration": run.broker_configuration,
+        "counts": {
+            "planned_trials": run.planned_trials,
+            "trials": len(statuses),
+            "valid": statuses.count(VALID),
+            "invalid": statuses.count(INVALID),
+            "failed": statuses.count(FAILED),
+            "messages": sum(t.executions.count for t in evidence.trials if t.valid),
+        },
+        "claims": [_claim(judged) for judged in judge_all(evidence)],
+        "figures": {
+            scenario.name: _scenario(scenario, evidence)
+            for scenario in run.scenarios
+            if evidence.cells[scenario.name]
+        },
+        "floor": _floor(evidence),
+        "timeline": {
+            scenario.name: timeline(evidence.cells[scenario.name][0])
+            for scenario in run.scenarios
+            if evidence.cells[scenario.name] and evidence.cells[scenario.name][0].ordinary
+        },
+        "problems": [*data.problems, *problems(evidence)],
+    }
+
+
+def write_results(run_dir: Path, out: Path) -> Results:
+    """Analyse a run directory and write ``results.json`` to the file ``out``; return its content.
+
+    Raises what :func:`analyse` raises, and DataError when the file cannot be written.
+    """
+    results = analyse(run_dir)
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    partial = out.with_name(out.name + ".partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, out)
+    except OSError as error:
+        raise DataError(
+            f"the results could not be written: {error.strerror}",
+            where=str(out),
+            remedy="Give a folder that can be written to, with enough space",
+        ) from error
+    return results
+
+
+def headline(run: RunRecord) -> str:
+    """One line: what the steps ran in, on which broker, on what machine."""
+    env = run.environment
+    steps = f"{run.launcher} {'containers' if run.isolates else 'steps, not containers'}"
+    if run.launcher == "process":
+        steps = "OS processes (no containers)"
+    names = {"rabbitmq": "RabbitMQ", "nats": "NATS JetStream"}
+    broker = f"{names.get(run.broker, run.broker)} {env.get('broker_version') or ''}".strip()
+    placed = f" ({run.broker_placement})" if run.broker_placement else ""
+    machine = f"{env.get('cores', '?')} cores, {env.get('os', 'unknown system')}"
+    return f"{steps} + {broker}{placed}, {run.profile} profile, {machine}"
+
+
+def environment(run: RunRecord) -> dict[str, Any]:
+    """The machine, and what was chosen on it and why."""
+    return {
+        **run.environment,
+        "launcher": run.launcher, "launcher_reason": run.launcher_reason,
+        "isolates": run.isolates,
+        "broker": run.broker, "broker_reason": run.broker_reason,
+        "broker_placement": run.broker_placement,
+        "seed": run.seed, "profile": run.profile,
+        "created": run.created, "finished": run.finished,
+    }  # fmt: skip
+
+
+def timeline(cell: Cell) -> list[dict[str, Any]]:
+    """The execution of median duration: when each step's container lived, in ms after the send.
+
+    ``consuming_ms`` and ``done_ms`` are when it could take its input and when it had handled it.
+    """
+    durations = [
+        (float(ms), part_index, int(row))
+        for part_index, part in enumerate(cell.parts)
+        for row, ms in zip(
+            np.flatnonzero(part.judged),
+            measures.end_to_end(part.executions, part.judged),
+            strict=True,
+        )
+    ]
+    _, part_index, row = sorted(durations)[len(durations) // 2]
+    part = cell.parts[part_index]
+    trace, origin_ns = int(part.executions.trace[row]), int(part.executions.send[0, row])
+
+    def after(at_ns: int | None) -> float | None:
+        return None if at_ns is None else (at_ns - origin_ns) / 1e6
+
+    return [
+        {
+            "step": instance.step_id,
+            "start_ms": after(
+                instance.engine_start_ns or instance.start_call_ns or instance.create_ns
+            ),
+            "end_ms": after(instance.engine_die_ns),
+            "create_ms": after(instance.create_ns),
+            "consuming_ms": after(instance.consuming_ns),
+            "done_ms": after(instance.first_message_ns),
+        }
+        for instance in sorted(part.trial.record.instances, key=lambda i: i.step)
+        if instance.execution == trace
+    ]
+
+
+def problems(evidence: Evidence) -> list[str]:
+    """Everything a reader must know before trusting the figures."""
+    found = []
+    if evidence.run.error:
+        found.append(f"the run ended with an error: {evidence.run.error}")
+    for trial in evidence.trials:
+        name = f"trial {trial.record.index} ({trial.record.scenario})"
+        if not trial.valid:
+            reasons = "; ".join(trial.reasons) or "no reason was recorded"
+            found.append(f"{name}: {trial.status}: {reasons}")
+        integrity = trial.executions.integrity
+        if integrity.negative:
+            found.append(
+                f"{name}: {integrity.negative} negative intervals; they are in the figures as "
+                "they were measured"
+            )
+        if integrity.duplicated:
+            found.append(f"{name}: {integrity.duplicated} messages were handled more than once")
+        found += [f"{name}: step {e.step}: {e.error}" for e in trial.record.errors[:5]]
+    floor = evidence.run.floor
+    for side in (floor.before, floor.after) if floor else ():
+        found += [f"floor: {problem}" for problem in (side or {}).get("problems", [])]
+    moved = _moved(evidence)
+    if moved is not None and not 1 / FLOOR_MOVED <= moved <= FLOOR_MOVED:
+        found.append(
+            f"the machine's floor moved during the run: the bare broker hop took {moved:.2f} times "
+            "as long after it as before it"
+        )
+    return found
+
+
+def _claim(judged: Judged) -> dict[str, Any]:
+    claim, decision = judged.claim, judged.decision
+    return {
+        "id": claim.id, "statement": claim.statement, "verdict": decision.verdict.value,
+        "value": decision.value, "low": decision.low, "high": decision.high,
+        "unit": claim.target.unit if claim.target else _unit_of(claim.metric, decision.value),
+        "limit": claim.target.limit if claim.target else None,
+        "reason": decision.reason, "scenario": claim.scenario,
+    }  # fmt: skip
+
+
+def _unit_of(metric: str, value: float | None) -> str | None:
+    """The unit of a claim without a target: metrics carry it at the end of their name."""
+    return "s" if value is not None and metric.endswith("_s") else None
+
+
+def _scenario(scenario: ScenarioRecord, evidence: Evidence) -> dict[str, Any]:
+    cells = evidence.cells[scenario.name]
+    return {
+        "title": scenario.title,
+        "flow_type": scenario.flow_type,
+        "steps": list(cells[0].step_ids),
+        "cells": [cell_figures(cell, evidence.floor, evidence.bootstrap) for cell in cells],
+    }
+
+
+def _floor(evidence: Evidence) -> dict[str, Any]:
+    floor = evidence.run.floor
+    return {
+        "before": floor.before if floor else None,
+        "after": floor.after if floor else None,
+        "moved_ratio": _moved(evidence),
+    }
+
+
+def _moved(evidence: Evidence) -> float | None:
+    before, after = evidence.floor.before_ms, evidence.floor.after_ms
+    return after / before if before and after else None

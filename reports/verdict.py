@@ -1,0 +1,100 @@
+"""The three-valued verdict, and how an interval and a target decide it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reports.stats import MIN_STARTS, Estimate
+from scenarios.model import Target
+
+
+class Verdict(StrEnum):
+    """What the measurements say of a claim. Missing data is undecided, never met."""
+
+    MET = "met"
+    MISSED = "missed"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict, its reason in words, and the figure it rests on (None: an observation)."""
+
+    verdict: Verdict
+    reason: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def undecided(reason: str) -> Decision:
+    """A decision that could not be made."""
+    return Decision(Verdict.UNDECIDED, reason)
+
+
+def side(estimate: Estimate, target: Target) -> Verdict:
+    """Met when the interval lies on the good side of the limit, missed when on the bad side.
+
+    The limit itself is good. Undecided where the interval spans it, or where there is none.
+    """
+    return within(
+        estimate,
+        low=None if target.upper else target.limit,
+        high=target.limit if target.upper else None,
+    )
+
+
+def within(estimate: Estimate, *, low: float | None, high: float | None) -> Verdict:
+    """Whether the interval lies inside a band, outside of it, or across one of its edges."""
+    if estimate.low is None or estimate.high is None:
+        return Verdict.UNDECIDED
+    if (low is not None and estimate.high < low) or (high is not None and estimate.low > high):
+        return Verdict.MISSED
+    if (low is None or estimate.low >= low) and (high is None or estimate.high <= high):
+        return Verdict.MET
+    return Verdict.UNDECIDED
+
+
+def all_of(verdicts: list[Verdict]) -> Verdict:
+    """Missed when one is missed, met when all are met (and there are any)."""
+    if Verdict.MISSED in verdicts:
+        return Verdict.MISSED
+    if verdicts and all(verdict is Verdict.MET for verdict in verdicts):
+        return Verdict.MET
+    return Verdict.UNDECIDED
+
+
+def decide(estimate: Estimate | None, target: Target, what: str, more: str = "") -> Decision:
+    """Decide a claim by one figure. ``what`` names it, ``more`` is added to the reason."""
+    if estimate is None:
+        return undecided(f"{what} was not measured")
+    verdict = side(estimate, target)
+    reason = f"{what} {describe(estimate, target.unit)}"
+    if estimate.low is None:
+        reason += f"; an interval needs {MIN_STARTS} starts"
+    elif verdict is Verdict.UNDECIDED:
+        reason += f"; the interval spans the limit of {number(target.limit)} {target.unit}"
+    if more:
+        reason += f"; {more}"
+    return Decision(verdict, reason, estimate.value, estimate.low, estimate.high)
+
+
+def describe(estimate: Estimate, unit: str) -> str:
+    """A figure in words, with its interval and what it rests on."""
+    text = f"{number(estimate.value)} {unit}"
+    if estimate.low is not None and estimate.high is not None:
+        text += f" ({number(estimate.low)} to {number(estimate.high)})"
+    starts = f"{estimate.starts} start{'' if estimate.starts == 1 else 's'}"
+    return f"{text} from {starts}, {estimate.count} messages"
+
+
+def number(value: float) -> str:
+    """A number with three significant digits and no exponent."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    if abs(value) < 0.0001:
+        return f"{value:.1e}"
+    return f"{float(f'{value:.3g}'):.10f}".rstrip("0").rstrip(".")
