@@ -59,7 +59,9 @@ def nats(url: str, spool: str) -> int:
     async def serve() -> None:
         stopping = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-        client = await client_library.connect(url, allow_reconnect=False, connect_timeout=10)
+        client = await client_library.connect(
+            url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.1
+        )
         stamp(spool, time.monotonic_ns())
         await stopping.wait()
         await client.close()
