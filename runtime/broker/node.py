@@ -21,6 +21,7 @@ from typing import Self
 
 from runtime.broker.leash import Leash
 from runtime.errors import BrokerUnavailable
+from runtime.launch import owner
 
 INSTALLED = "/usr/lib/rabbitmq/lib"
 """Where Debian's, Ubuntu's and RabbitMQ's own packages put ``rabbitmq_server-VERSION``."""
@@ -187,13 +188,11 @@ class _Attempt:
         _write_private(self.folder / "env.conf", "")
 
     def _environment(self) -> Mapping[str, str]:
-        return {
+        return owner.environment(self._run_id) | {
             "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             "LANG": "C.UTF-8",
             # Erlang looks for its cookie here.
             "HOME": str(self.folder),
-            "HOPBENCH_RUN": self._run_id,
-            "HOPBENCH_OWNER": str(os.getpid()),
             "RABBITMQ_NODENAME": "hopbench@localhost",
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
