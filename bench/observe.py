@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,7 +59,8 @@ def connections_of(
 ) -> list[dict[str, Any]]:
     """Each step's TCP connections, from its own kernel tables, each with what it leads to.
 
-    ``broker`` and ``service`` are those that the flow declares; anything else is ``other``.
+    ``broker`` and ``service`` are those that the flow declares; ``self`` stays inside the step's own
+    container (pika wakes its loop over such a pair of sockets); anything else is ``other``.
     """
     broker_port = urlsplit(stage.place.url_inside).port
     declared: dict[tuple[str, int], str] = {}
@@ -75,8 +77,13 @@ def connections_of(
             "step": one.step,
             "host": host,
             "port": port,
-            "kind": declared.get((host, port), "other"),
+            "kind": "self" if _inside(stage, host) else declared.get((host, port), "other"),
         }
         for one in started
         for host, port in one.instance.connections()
     ]
+
+
+def _inside(stage: Stage, host: str) -> bool:
+    # A container's loopback is its own; processes share theirs.
+    return stage.launcher.isolates and ip_address(host).is_loopback

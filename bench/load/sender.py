@@ -84,8 +84,17 @@ def _publish(
     def settled(accepted: bool, learned_ns: int) -> None:
         spool.write(
             spool.encode(
-                SEND, OK if accepted else REFUSED, arrival.cell, FIRST if first else 0,
-                ids.trace, ids.message, 0, intended_ns, emit_ns, socket_ns, learned_ns,
+                SEND,
+                OK if accepted else REFUSED,
+                arrival.cell,
+                FIRST if first else 0,
+                ids.trace,
+                ids.message,
+                0,
+                intended_ns,
+                emit_ns,
+                socket_ns,
+                learned_ns,
             )  # fmt: skip
         )
         on_sent((learned_ns - emit_ns) / 1e6, len(message.body), accepted)

@@ -81,16 +81,14 @@ def _consume(
     settings: Settings, broker: Broker, handler: Handler, stopping: threading.Event
 ) -> None:
     while not stopping.is_set():
-        if settings.one_shot and handler.finished:
-            return
         delivery = broker.receive(_IDLE_S)
         if delivery is None:
             continue
-        if settings.one_shot and handler.started:
-            # Prefetch is 1, but an ack lets the next one in before we are gone: leave it
-            # unacknowledged, so that it returns to its queue for the next container.
-            continue
         handler.handle(delivery)
+        if settings.one_shot:
+            # A second message that comes in now is left unacknowledged: it returns to its queue
+            # for the next container.
+            break
     broker.settle(_SETTLE_TIMEOUT_S)
 
 
