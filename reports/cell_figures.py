@@ -37,14 +37,13 @@ class FloorHops:
 def statistic(samples: Samples, bootstrap: Bootstrap, unit: str = "ms") -> Json:
     """A STAT: mean, quantiles and their intervals; what the data cannot give is None."""
     average = mean(samples, bootstrap)
-    ordered = np.sort(samples.values)
     stat: Json = {"unit": unit, **_bounds("mean", average)}
-    given = quantiles(samples, QUANTILES, bootstrap, ordered)
+    given = quantiles(samples, QUANTILES, bootstrap)
     for p, estimate in zip(QUANTILES, given, strict=True):
         stat |= _bounds(f"p{100 * p:.0f}", estimate)
     return stat | {
-        "min": float(ordered[0]) if ordered.size else None,
-        "max": float(ordered[-1]) if ordered.size else None,
+        "min": float(samples.values.min()) if samples.count else None,
+        "max": float(samples.values.max()) if samples.count else None,
         "starts": samples.starts,
         "messages": samples.count,
     }

@@ -150,7 +150,8 @@ def overhead_per_hop_ms(claim: Claim, evidence: Evidence) -> Decision:
     )
     reason = (
         f"overhead by number of containers {per_length}; "
-        f"hop means add up to it within {number(worst_gap)} ms{_expected(claim, overheads)}"
+        f"hop means add up to it within {number(max(worst_gap, 0.001))} ms"
+        f"{_expected(claim, overheads)}"
     )
     if verdict is Verdict.UNDECIDED:
         reason += f"; not every interval is on one side of {number(target.limit)} {target.unit}"

@@ -54,7 +54,7 @@ def undeclared_connections(claim: Claim, evidence: Evidence) -> Decision:
             count += 1
             if connection.kind == "broker":
                 to_broker.add(connection.step)
-            elif connection.kind != "service":
+            elif connection.kind not in {"service", "self"}:
                 name = names.get(connection.step, str(connection.step))
                 other.add((name, connection.host, connection.port))
         unseen |= {name for index, name in names.items() if index not in to_broker}

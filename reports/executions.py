@@ -29,9 +29,10 @@ NONE = -1
 class Integrity:
     """What is odd about the records of a trial; counted, never repaired.
 
-    ``negative`` and ``zero`` count intervals over all parts of all hops. ``reordered`` counts
-    inputs that a step took before one that was emitted earlier. ``lost`` are accepted messages
-    that neither reached an end nor failed.
+    ``negative`` and ``zero`` count intervals over all parts of all hops. ``negative_transit`` are
+    those among the negative that two processes measured: a sender may be set aside after its write
+    and before it reads the clock. ``reordered`` counts inputs that a step took before one that was
+    emitted earlier. ``lost`` are accepted messages that neither reached an end nor failed.
     """
 
     sent: int
@@ -42,6 +43,7 @@ class Integrity:
     duplicated: int
     reordered: int
     negative: int
+    negative_transit: int
     zero: int
     residual_max_share: float
     residual_over_limit: int
@@ -210,13 +212,14 @@ def _count(spans: SpanTable, last: int, share: float, over: int) -> Integrity:
         sent=int(sends.sum()), accepted=int(sends.sum() - refused.sum()),
         handled=int(handled.size), failed=int(failed.size), lost=int(lost.size),
         duplicated=int((messages[1:] == messages[:-1]).sum()),
-        reordered=0, negative=0, zero=0, residual_max_share=share, residual_over_limit=over,
+        reordered=0, negative=0, negative_transit=0, zero=0,
+        residual_max_share=share, residual_over_limit=over,
     )  # fmt: skip
 
 
 def _with_intervals(rows: Executions) -> Executions:
     """Count what is negative, zero or out of order among the intervals of every hop."""
-    negative = zero = reordered = 0
+    negative = transit = zero = reordered = 0
     sources = [rows.send[1:3], *(rows.outputs[k, 1:3] for k in range(rows.step_count - 1))]
     for k, (emitted, handed) in enumerate(sources):
         delivered, entered, ended = rows.inputs[k, 0], rows.inputs[k, 1], rows.inputs[k, 2]
@@ -225,10 +228,15 @@ def _with_intervals(rows: Executions) -> Executions:
         ):  # fmt: skip
             negative += int((end < start).sum())
             zero += int((end == start).sum())
+        transit += int((delivered < handed).sum())
         in_order = entered[np.argsort(emitted, kind="stable")]
         reordered += int((in_order[1:] < in_order[:-1]).sum())
     late = rows.send[1] < rows.send[0]
     integrity = replace(
-        rows.integrity, negative=negative + int(late.sum()), zero=zero, reordered=reordered
+        rows.integrity,
+        negative=negative + int(late.sum()),
+        negative_transit=transit,
+        zero=zero,
+        reordered=reordered,
     )
     return replace(rows, integrity=integrity)

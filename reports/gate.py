@@ -23,7 +23,8 @@ def judge(results: Mapping[str, Any], *, strict: bool) -> Outcome:
     """Judge the results of a run.
 
     0: no target is missed, and at least one is met. 1: a target is missed. 2: the run failed or
-    was interrupted, or nothing was measured. 3: with ``strict``, a claim is undecided.
+    was interrupted, or nothing was measured. 3: no claim could be decided, or, with ``strict``,
+    any claim is undecided.
     """
     counts, status = results["counts"], results["status"]
     if status != "complete":
@@ -40,7 +41,7 @@ def judge(results: Mapping[str, Any], *, strict: bool) -> Outcome:
     met = _ids(claims, Verdict.MET)
     if missed:
         return Outcome(MISSED, f"missed: {', '.join(missed)}")
-    if undecided and strict:
+    if undecided and (strict or not met):
         return Outcome(UNDECIDED, f"undecided: {', '.join(undecided)}")
     rest = f"; undecided: {', '.join(undecided)}" if undecided else ""
     return Outcome(PASS, f"{len(met)} of {len(claims)} claims met, none missed{rest}")

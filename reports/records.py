@@ -61,7 +61,7 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRecord:
-    """The remote end of a connection of a step; ``kind`` is broker, service or other."""
+    """The remote end of a connection of a step; ``kind`` is broker, service, self or other."""
 
     step: int
     host: str
@@ -137,6 +137,7 @@ class TrialRecord:
     engine_events: tuple[EventRecord, ...]
     connections: tuple[ConnectionRecord, ...]
     accounting: Accounting | None
+    resource_problems: tuple[str, ...] | None
     errors: tuple[StepErrorRecord, ...]
     load: Mapping[str, Any] | None
     floor: Mapping[str, Any] | None

@@ -69,13 +69,9 @@ def analyse(run_dir: Path) -> Results:
     }
 
 
-def write_results(run_dir: Path, out: Path) -> Results:
-    """Analyse a run directory and write ``results.json`` to the file ``out``; return its content.
-
-    Raises what :func:`analyse` raises, and DataError when the file cannot be written.
-    """
-    results = analyse(run_dir)
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+def write_results(results: Results, out: Path) -> None:
+    """Write results to the file ``out``. Raises DataError when it cannot be written."""
+    text = json.dumps(results, indent=1, allow_nan=False)
     partial = out.with_name(out.name + ".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +83,6 @@ def write_results(run_dir: Path, out: Path) -> Results:
             where=str(out),
             remedy="Give a folder that can be written to, with enough space",
         ) from error
-    return results
 
 
 def headline(run: RunRecord) -> str:
@@ -164,13 +159,19 @@ def problems(evidence: Evidence) -> list[str]:
             reasons = "; ".join(trial.reasons) or "no reason was recorded"
             found.append(f"{name}: {trial.status}: {reasons}")
         integrity = trial.executions.integrity
-        if integrity.negative:
+        if integrity.negative_transit:
             found.append(
-                f"{name}: {integrity.negative} negative intervals; they are in the figures as "
-                "they were measured"
+                f"{name}: {integrity.negative_transit} messages were delivered before their "
+                "sender's write returned: negative transit, kept as measured"
+            )
+        if integrity.negative > integrity.negative_transit:
+            found.append(
+                f"{name}: {integrity.negative - integrity.negative_transit} intervals are negative "
+                "that one process measured: its clock ran backwards, or its records are wrong"
             )
         if integrity.duplicated:
             found.append(f"{name}: {integrity.duplicated} messages were handled more than once")
+        found += [f"{name}: {problem}" for problem in trial.record.resource_problems or ()]
         found += [f"{name}: step {e.step}: {e.error}" for e in trial.record.errors[:5]]
     floor = evidence.run.floor
     for side in (floor.before, floor.after) if floor else ():

@@ -128,24 +128,21 @@ def mean(samples: Samples, bootstrap: Bootstrap) -> Estimate | None:
 
 
 def quantiles(
-    samples: Samples, ps: tuple[float, ...], bootstrap: Bootstrap, ordered: Floats | None = None
+    samples: Samples, ps: tuple[float, ...], bootstrap: Bootstrap
 ) -> tuple[Estimate | None, ...]:
-    """Quantiles over all values; None for each that the data cannot give.
-
-    ``ordered`` are the sorted values, where the caller has them.
-    """
+    """Quantiles over all values; None for each that the data cannot give."""
     given = [p for p in ps if can_give(samples.count, p)]
     if not given:
         return (None,) * len(ps)
-    if ordered is None:
-        ordered = np.sort(samples.values)
+    order = np.argsort(samples.values)
+    ordered = samples.values[order]
     values = {p: quantile(ordered, p) for p in given}
     found: dict[float, Estimate] = {}
     if samples.starts < MIN_STARTS:
         for p, value in values.items():
             found[p] = Estimate(value, None, None, samples.starts, samples.count)
     else:
-        edges, masses = _resampled(samples, ordered, bootstrap)
+        edges, masses = _resampled(samples, order, ordered, bootstrap)
         for p, value in values.items():
             replicates = _invert(edges, masses, p)
             found[p] = _estimate(value, replicates, samples.starts, samples.count)
@@ -178,16 +175,19 @@ def _estimate(value: float, replicates: Floats, starts: int, count: int) -> Esti
     return Estimate(value, value - half, value + half, starts, count)
 
 
-def _resampled(samples: Samples, ordered: Floats, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+def _resampled(
+    samples: Samples, order: npt.NDArray[np.intp], ordered: Floats, bootstrap: Bootstrap
+) -> tuple[Floats, Floats]:
     """Edges, and for each resample how many of its values lie at or below each edge.
 
     The edges are quantiles of all values, so every bin is as finely resolved as the data.
     """
-    bins = min(BINS, ordered.size)
-    edges = ordered[np.linspace(0, ordered.size - 1, bins).astype(np.intp)]
-    edges = edges[np.append(True, np.diff(edges) > 0)]
-    start_of = np.repeat(np.arange(samples.starts), samples.sizes)
-    slot = np.searchsorted(edges, samples.values, side="left") + start_of * edges.size
+    ranks = np.linspace(0, ordered.size - 1, min(BINS, ordered.size)).astype(np.intp)
+    edges = ordered[ranks]
+    edges = edges[np.append(True, edges[1:] > edges[:-1])]
+    ends = np.searchsorted(ordered, edges, side="right")
+    slot = np.repeat(np.arange(edges.size), np.diff(ends, prepend=0))
+    slot += np.repeat(np.arange(samples.starts) * edges.size, samples.sizes)[order]
     counts = np.bincount(slot, minlength=samples.starts * edges.size)
     below = counts.reshape(samples.starts, edges.size).cumsum(axis=1)
     return edges, bootstrap.draws(samples.starts) @ below

@@ -18,7 +18,7 @@ from reports.stats import Samples
 from reports.trials import Trial
 
 PHASES = {
-    "create": "start_call_ns",
+    "create": "engine_create_ns",
     "start": "engine_start_ns",
     "first instruction": "first_instruction_ns",
     "imports": "imported_ns",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from runtime.spans import EMIT, FIRST, LOAD_STEP, MARK, PROCESS, SEND
 from tests.fakes.rundir import MS, NO_INSTANCE, Int, Json, Plan, S, Trial, samples, span_table
 
-PHASES_MS = {"start_call": 12.0, "engine_start": 230.0, "first_instruction": 22.0,
+PHASES_MS = {"engine_create": 12.0, "engine_start": 230.0, "first_instruction": 22.0,
              "imported": 75.0, "connected": 9.0, "consuming": 3.0}  # fmt: skip
 MARKS = {"first_instruction": 1, "imported": 2, "connected": 3, "consuming": 4}
 MEMORY_BYTES = 27_000_000
@@ -158,17 +158,15 @@ def _instance(
     instance: Json = {
         "step": step["index"], "step_id": step["id"], "execution": execution,
         "id": hashlib.sha256(str(number).encode()).hexdigest() if containers else str(number),
-        "name": name, "create_ns": at_ns, "engine_create_ns": None, "engine_start_ns": None,
-        "engine_die_ns": None, "first_message_ns": None, "exit_code": 0, "oom_killed": False,
+        "name": name, "create_ns": at_ns, "engine_die_ns": None, "first_message_ns": None,
+        "exit_code": 0, "oom_killed": False,
         "signal": "SIGTERM", "memory_peak_bytes": MEMORY_BYTES + int(rng.integers(2_000_000)),
     }  # fmt: skip
     for phase, mean_ms in PHASES_MS.items():
-        if phase == "engine_start" and not containers:
-            continue
-        at_ns += round(mean_ms * MS * rng.lognormal(0, 0.08))
+        if containers or not phase.startswith("engine"):
+            at_ns += round(mean_ms * MS * rng.lognormal(0, 0.08))
         instance[f"{phase}_ns"] = at_ns
-    if containers:
-        instance["engine_create_ns"] = instance["create_ns"] + 9 * MS
+    instance["start_call_ns"] = instance["engine_start_ns"] + 1_500_000
     return instance
 
 
