@@ -64,7 +64,7 @@ install_packages() {
     have ip || wanted+=(iproute2)
     have debootstrap || wanted+=(debootstrap)
     have rabbitmq-server || { wanted+=(rabbitmq-server) && rabbitmq_is_new=yes; }
-    if [ "${#wanted[@]}" -eq 0 ] && has_browser; then
+    if [ "${#wanted[@]}" -eq 0 ] && has_browser && have docker; then
         say "packages: all there"
         return
     fi
@@ -78,6 +78,8 @@ install_packages() {
             say "no Chromium package here: get one with 'python -m playwright install chromium'"
         fi
     fi
+    # Since Debian 13 the engine comes without its command.
+    if ! have docker && has_candidate docker-cli; then wanted+=(docker-cli); fi
     if [ "${#wanted[@]}" -eq 0 ]; then return; fi
     say "packages: installing ${wanted[*]}"
     hold_services
