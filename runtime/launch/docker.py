@@ -50,7 +50,7 @@ class DockerLauncher:
         self._images = Images(self._client, progress)
         self._watch = EngineWatch(self._client, run_id)
         self._lock = threading.Lock()
-        self._network_id: str | None = None
+        self._has_network = False
         self._instances: list[DockerInstance] = []
         self._count = 0
         self._closed = False
@@ -88,16 +88,16 @@ class DockerLauncher:
 
     def start(self, spec: Spec) -> Instance:
         """Create a container and start it: two calls to the engine. Safe from several threads."""
-        network = self._ensure_network()
         with self._lock:
             if self._closed:
                 raise LaunchError("the launcher is closed already", where=spec.name)
+            self._ensure_network()
             self._count += 1
             number = self._count
         if spec.spool is not None:
             self._open_spool(spec.spool)
         create_ns = now_ns()
-        container = self._create(spec, number, network)
+        container = self._create(spec, number)
         try:
             with calling(f"start container {spec.name!r}", where=spec.image.reference):
                 self._client.start(container)
@@ -147,15 +147,14 @@ class DockerLauncher:
             with Allowing("remove the run's network", NOT_FOUND, where=self.network):
                 self._client.remove_network(network["Id"])
 
-    def _ensure_network(self) -> str:
-        """The run's network, made on first use."""
-        with self._lock:
-            if self._network_id is None:
-                with calling("create the run's network", where=self.network):
-                    self._network_id = self._client.create_network(
-                        self.network, driver="bridge", labels=self._labels, check_duplicate=True
-                    )["Id"]
-            return self.network
+    def _ensure_network(self) -> None:
+        """Make the run's network on first use. Called with the lock held."""
+        if not self._has_network:
+            with calling("create the run's network", where=self.network):
+                self._client.create_network(
+                    self.network, driver="bridge", labels=self._labels, check_duplicate=True
+                )
+            self._has_network = True
 
     def _open_spool(self, folder: Path) -> None:
         """Let the container's user write to its spool folder."""
@@ -163,11 +162,11 @@ class DockerLauncher:
         if os.getuid() == 0 and folder.stat().st_uid != uid:
             os.chown(folder, uid, gid)
 
-    def _create(self, spec: Spec, number: int, network: str) -> str:
+    def _create(self, spec: Spec, number: int) -> str:
         client, limits = self._client, spec.limits
         binds = [f"{spec.spool.resolve()}:{INSIDE_SPOOL}:rw"] if spec.spool else None
         host_config = client.create_host_config(
-            network_mode=network,
+            network_mode=self.network,
             binds=binds,
             read_only=True,
             tmpfs=_TMPFS,
@@ -181,7 +180,7 @@ class DockerLauncher:
             log_config=log_config("1m", 2),
             port_bindings=dict.fromkeys(spec.ports, ("127.0.0.1", None)),
         )
-        networks: Any = {network: client.create_endpoint_config(aliases=[spec.name])}
+        networks: Any = {self.network: client.create_endpoint_config(aliases=[spec.name])}
         with calling(f"create container {spec.name!r}", where=spec.image.reference):
             made = client.create_container(
                 spec.image.reference,
