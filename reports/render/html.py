@@ -26,7 +26,7 @@ def render_html(results: Mapping[str, Any]) -> str:
         "environment": results.get("environment") or {},
         "counts": results.get("counts") or {},
         "problems": [str(problem) for problem in results.get("problems") or ()],
-        "status": str(results.get("status")),
+        "status": str(results.get("status") or "of unknown status"),
         "headline": views.headline(results),
         "when": views.when(results.get("environment") or {}),
         "claims": views.claim_rows(results),

@@ -27,7 +27,7 @@ def element(name: str, *content: str | Markup, **attributes: Attribute) -> Marku
 def drawing(
     key: str, width: float, height: float, title: str, description: str, parts: Iterable[Markup]
 ) -> Markup:
-    """A whole drawing of ``width`` x ``height`` CSS pixels; a screen reader reads it as an image."""
+    """A drawing of ``width`` x ``height`` CSS pixels, which a screen reader reads as an image."""
     return element(
         "svg",
         element("title", title, id=f"{key}-title"),
