@@ -70,7 +70,7 @@ def main() -> int:
             spool.write(
                 spool.encode(
                     MARK, OK, 0, 0, 0, Mark.STOPPING, 0,
-                    time.monotonic_ns(), usage.ru_maxrss * 1024, cpu_ns,
+                    time.monotonic_ns(), _memory_peak_bytes(), cpu_ns,
                 )  # fmt: skip
             )
     broker.close()
@@ -119,6 +119,19 @@ def _stop_on_signal(broker: Broker) -> threading.Event:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return stopping
+
+
+def _memory_peak_bytes() -> int:
+    """Peak resident memory. Not ru_maxrss on Linux: that one survives exec, the parent's with it."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except FileNotFoundError:
+        pass
+    # macOS counts in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _mark(spool: Spool | None, phase: int) -> None:
