@@ -175,4 +175,6 @@ def look(folder: Path | None = None) -> Machine:
 
 def leftovers() -> tuple[str, ...]:
     """What runs that were killed have left behind."""
-    return ()
+    from runtime.launch.leftovers import find
+
+    return tuple(str(each) for each in find().leftovers)

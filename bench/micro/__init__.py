@@ -1,0 +1,1 @@
+"""Times the small parts on their own, each beside its floor (pytest-benchmark; nox -s micro)."""
