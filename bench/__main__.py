@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -182,7 +183,7 @@ def _scenarios(names: Sequence[str]) -> tuple[Scenario, ...]:
 def _sweep(console: Console) -> None:
     from runtime.launch import leftovers
 
-    for removed in leftovers.clean():
+    for removed in leftovers.clean().leftovers:
         console.print(f"hopbench: removed a leftover: {removed}", highlight=False, markup=False)
 
 
@@ -195,7 +196,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _make_report(
-    folder: Path, show: Callable[[Results, Console], None] | None = None
+    folder: Path, show: Callable[[dict[str, Any], Console], None] | None = None
 ) -> Path:
     from reports.render.html import render_html
     from reports.results import analyse, write_results
@@ -236,10 +237,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.clean:
         from runtime.launch import leftovers
 
-        removed = leftovers.clean()
-        for one in removed:
+        found = leftovers.clean()
+        for one in found.leftovers:
             console.print(f"removed {one}", highlight=False, markup=False)
-        console.print(f"{len(removed)} leftovers removed")
+        console.print(f"{len(found.leftovers)} leftovers removed")
+        if found.problem:
+            console.print(found.problem, style="yellow", highlight=False, markup=False)
     with console.status("looking at this machine"):
         findings = examine()
     console.print(render(findings))

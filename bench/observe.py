@@ -19,9 +19,7 @@ from runtime.spool import Records, marks
 _PHASES = ("first_instruction", "imported", "connected", "consuming")
 
 
-def instance_record(
-    stage: Stage, flow: Flow, started: Started, records: Records
-) -> dict[str, Any]:
+def instance_record(stage: Stage, flow: Flow, started: Started, records: Records) -> dict[str, Any]:
     """The ``instances`` entry of trial.json for one container or process."""
     instance, ended = started.instance, started.exit
     engine = {
@@ -59,8 +57,8 @@ def connections_of(
 ) -> list[dict[str, Any]]:
     """Each step's TCP connections, from its own kernel tables, each with what it leads to.
 
-    ``broker`` and ``service`` are those that the flow declares; ``self`` stays inside the step's own
-    container (pika wakes its loop over such a pair of sockets); anything else is ``other``.
+    ``broker`` and ``service`` are those that the flow declares; ``self`` stays inside the step's
+    own container (pika wakes its loop over such a pair of sockets); anything else is ``other``.
     """
     broker_port = urlsplit(stage.place.url_inside).port
     declared: dict[tuple[str, int], str] = {}

@@ -1,4 +1,4 @@
-"""Writes a run directory (docs/formats.md): nothing that was saved once is lost by what comes later."""
+"""Writes a run directory (docs/formats.md): what was saved once is not lost by what comes later."""
 
 from __future__ import annotations
 

@@ -278,8 +278,8 @@ def _orderly_signals(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def default_out() -> Path:
-    """A new folder under ``runs/``, named by the time."""
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
+    """A new folder under ``runs/``, named by the time (UTC)."""
+    return Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def new_seed() -> int:

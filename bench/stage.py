@@ -129,7 +129,9 @@ def _open_broker(
         return BrokerPlace(server.url, server.url, server.version, None, server.pids)
     if choice.placement == CONTAINER:
         from runtime.launch.broker_container import start_broker
+        from runtime.launch.docker import DockerLauncher
 
+        assert isinstance(launcher, DockerLauncher)
         container = start_broker(launcher)
         stack.callback(container.stop)
         return BrokerPlace(

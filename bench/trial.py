@@ -107,7 +107,7 @@ class _Trial:
         stage: Stage,
         plan: Plan,
         images: Mapping[str, tuple[Revision, Image]],
-            say: Callable[[str], None],
+        say: Callable[[str], None],
     ) -> None:
         self.stage, self.plan, self.say = stage, plan, say
         scenario = plan.scenario
@@ -149,7 +149,7 @@ class _Trial:
             self.watching,
             open_services(self.stage, scenario) as services,
         ):
-            for _, (instance, _) in services.items():
+            for instance, _ in services.values():
                 self.sampler.watch(SERVICES, instance)
             self.sampler.watch(LOAD, self.stage.load)
             if self.stage.place.instance is not None:

@@ -11,13 +11,13 @@ kind     written by              instants (t0, t1, t2, t3)
 SEND     the load generator      intended send, actual send, handed to the socket, confirmed
 EMIT     a step, per output      0, emit, handed to the socket, confirmed
 PROCESS  a step, per input       delivered, process entry, process end, acknowledged
-MARK     a step, per phase       instant, 0, 0, 0 (``message`` holds the phase, see :class:`Mark`)
+MARK     a step, per phase       instant, 0, 0, 0 (``message`` is the phase, see :class:`Mark`)
 ======== ======================= =============================================================
 
 The STOPPING mark carries, in t1 and t2, the process's peak memory in bytes and its CPU
-nanoseconds. An instant that did not happen is 0. ``aux`` is the message cell's index in a SEND, the number of
-outputs in a PROCESS. ``trace`` is the execution's number (1, 2, ...), ``message`` the message's
-own id, ``parent`` the id of the message that caused it (0 for a SEND).
+nanoseconds. An instant that did not happen is 0. ``aux`` is the message cell's index in a SEND, the
+number of outputs in a PROCESS. ``trace`` is the execution's number (1, 2, ...), ``message`` the
+message's own id, ``parent`` the id of the message that caused it (0 for a SEND).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import NamedTuple
 MAGIC = b"HOPSPOOL"
 FORMAT = 1
 HEADER = struct.Struct("<8sHHHHI108s")
-"""magic, format, header bytes, record bytes, step index, process id, clock id (utf-8, NUL padded)."""
+"""magic, format, header bytes, record bytes, step index, process id, clock id (NUL padded)."""
 RECORD = struct.Struct("<BBHHHQQQqqqqII")
 """kind, outcome, step, aux, flags, trace, message, parent, t0..t3, sequence, check."""
 LOAD_STEP = 0xFFFF
@@ -53,13 +53,8 @@ class Mark:
     CONNECTED = 3
     CONSUMING = 4
     STOPPING = 5
-    NAMES = {
-        1: "first_instruction",
-        2: "imported",
-        3: "connected",
-        4: "consuming",
-        5: "stopping",
-    }
+    NAMES = (None, "first_instruction", "imported", "connected", "consuming", "stopping")
+    """Names by code; code 0 is not used."""
 
 
 class Span(NamedTuple):
@@ -86,13 +81,7 @@ def checksum(span: Span) -> int:
     Chosen because numpy can verify a million of them in milliseconds. It finds torn, zeroed and
     flipped records; it is no defence against intent.
     """
-    word = (
-        span.kind
-        | span.outcome << 8
-        | span.step << 16
-        | span.aux << 32
-        | span.flags << 48
-    )
+    word = span.kind | span.outcome << 8 | span.step << 16 | span.aux << 32 | span.flags << 48
     word ^= _SEED ^ span.trace ^ span.message ^ span.parent
     word ^= (span.t0_ns ^ span.t1_ns ^ span.t2_ns ^ span.t3_ns) & _MASK
     return (word ^ word >> 32 ^ span.sequence) & 0xFFFFFFFF

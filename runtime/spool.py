@@ -95,11 +95,13 @@ class SpoolTail:
 def marks(records: Records) -> dict[str, int]:
     """Phase name -> instant (ns) of a worker's MARK records."""
     found = records[records["kind"] == MARK]
-    return {
-        Mark.NAMES[int(record["message"])]: int(record["t0_ns"])
-        for record in found
-        if int(record["message"]) in Mark.NAMES
-    }
+    named: dict[str, int] = {}
+    for record in found:
+        code = int(record["message"])
+        name = Mark.NAMES[code] if code < len(Mark.NAMES) else None
+        if name is not None:
+            named[name] = int(record["t0_ns"])
+    return named
 
 
 @dataclass(slots=True)

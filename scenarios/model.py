@@ -55,7 +55,7 @@ class Axes:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How much is measured: starts per start-level cell, messages per start (or per message cell)."""
+    """How much is measured: starts per start-level cell, messages per message cell of a start."""
 
     starts: int
     messages: int

@@ -24,7 +24,7 @@ _IDLE_POLL_S = 0.02
 _precise_sleep = monkey.get_original("time", "sleep")
 
 
-class ScheduleUser(User):  # type: ignore[misc]  # locust is untyped at this point
+class ScheduleUser(User):
     """Sends each job of its folder, one after another; the schedule, not Locust, sets the pace."""
 
     def on_start(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
@@ -82,21 +81,12 @@ def _publish(
     socket_ns = emit_ns
 
     def settled(accepted: bool, learned_ns: int) -> None:
-        spool.write(
-            spool.encode(
-                SEND,
-                OK if accepted else REFUSED,
-                arrival.cell,
-                FIRST if first else 0,
-                ids.trace,
-                ids.message,
-                0,
-                intended_ns,
-                emit_ns,
-                socket_ns,
-                learned_ns,
-            )  # fmt: skip
+        outcome, flags = (OK if accepted else REFUSED), (FIRST if first else 0)
+        instants = (intended_ns, emit_ns, socket_ns, learned_ns)
+        record = spool.encode(
+            SEND, outcome, arrival.cell, flags, ids.trace, ids.message, 0, *instants
         )
+        spool.write(record)
         on_sent((learned_ns - emit_ns) / 1e6, len(message.body), accepted)
 
     socket_ns = broker.publish(route, message, settled)

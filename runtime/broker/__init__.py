@@ -1,7 +1,7 @@
 """The Broker protocol: what the runtime needs of a message queue, and nothing else.
 
 A broker object is one connection, owned by one thread. It never calls back on its own: settlements
-and deliveries happen inside :meth:`Broker.receive`, :meth:`Broker.settle` and :meth:`Broker.keep_alive`.
+and deliveries happen inside :meth:`Broker.receive` and :meth:`Broker.settle`.
 Loaded by every worker, so adapters are imported on first use.
 """
 

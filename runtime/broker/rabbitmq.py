@@ -13,13 +13,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from runtime.broker import Delivery, Message, QueueDepth, Route, Settled, Topology
+from runtime.broker import (
+    Binding,
+    Delivery,
+    Message,
+    Queue,
+    QueueDepth,
+    Route,
+    Settled,
+    Topology,
+)
 from runtime.errors import BrokerError, BrokerUnavailable
 
 # What pika logs about a broken connection is raised here as an error with a remedy.
@@ -39,7 +49,7 @@ class RabbitBroker:
         self._unsettled: dict[int, Settled | None] = {}
         self._settlements: deque[tuple[Settled, bool, int]] = deque()
         self._returned: set[str] = set()
-        self._channel_error: BaseException | None = None
+        self._channel_errors: list[BaseException] = []
         self._get_empty: Callable[[Any], None] = _ignore
         self._woken = False
         self._next_tag = 1
@@ -79,22 +89,10 @@ class RabbitBroker:
             f"declaring exchange {topology.exchange!r}",
         )
         for queue in topology.queues:
-            arguments = {
-                "x-max-length": queue.max_length,
-                "x-max-length-bytes": queue.max_bytes,
-                "x-overflow": "reject-publish",
-            }
-            self._rpc(
-                lambda done, queue=queue, arguments=arguments: channel.queue_declare(
-                    queue.name, durable=True, arguments=arguments, callback=done
-                ),
-                f"declaring queue {queue.name!r}",
-            )
+            self._rpc(partial(_declare_queue, channel, queue), f"declaring queue {queue.name!r}")
         for binding in topology.bindings:
             self._rpc(
-                lambda done, binding=binding: channel.queue_bind(
-                    binding.queue, topology.exchange, routing_key=binding.key, callback=done
-                ),
+                partial(_bind, channel, topology.exchange, binding),
                 f"binding queue {binding.queue!r}",
             )
 
@@ -102,17 +100,14 @@ class RabbitBroker:
         """Delete the queues and the exchange; AMQP counts deleting what is absent as done."""
         channel = self._admin_channel()
         for queue in topology.queues:
-            self._rpc(
-                lambda done, queue=queue: channel.queue_delete(queue.name, callback=done),
-                f"deleting queue {queue.name!r}",
-            )
+            self._rpc(partial(_delete_queue, channel, queue), f"deleting queue {queue.name!r}")
         self._rpc(
             lambda done: channel.exchange_delete(topology.exchange, callback=done),
             f"deleting exchange {topology.exchange!r}",
         )
 
     def depth(self, queue: str) -> QueueDepth:
-        """Passive declare: messages ready, and consumers. BrokerError when there is no such queue."""
+        """Passive declare: messages ready, and consumers. BrokerError where there is no queue."""
         channel = self._admin_channel()
         frame = self._rpc(
             lambda done: channel.queue_declare(queue, passive=True, callback=done),
@@ -252,21 +247,19 @@ class RabbitBroker:
         self._raise_if_lost()
         if self._admin is None or not self._admin.is_open:
             self._admin = self._open_channel()
-            self._admin.add_callback(
-                lambda frame: self._get_empty(frame), [pika.spec.Basic.GetEmpty], one_shot=False
-            )
+            self._admin.add_callback(self._on_get_empty, [pika.spec.Basic.GetEmpty], one_shot=False)
         return self._admin
 
     def _rpc(self, request: Callable[[Callable[[Any], None]], object], what: str) -> Any:
         replies: list[Any] = []
-        self._channel_error = None
+        self._channel_errors.clear()
         with self._lock:
             self._raise_if_lost()
             request(replies.append)
         deadline = time.monotonic() + _REPLY_TIMEOUT_S
         while not replies:
-            error = self._channel_error
-            if error is not None:
+            if self._channel_errors:
+                error = self._channel_errors[0]
                 code = getattr(error, "reply_code", "")
                 text = getattr(error, "reply_text", str(error))
                 raise BrokerError(
@@ -342,12 +335,15 @@ class RabbitBroker:
 
     def _on_channel_closed(self, channel: Any, error: BaseException) -> None:
         if isinstance(error, ChannelClosedByBroker):
-            self._channel_error = error
+            self._channel_errors.append(error)
             if channel is not self._admin and channel is getattr(self, "_channel", None):
                 self._failure = error
 
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._deliveries.append(_delivery(method, properties, body))
+
+    def _on_get_empty(self, frame: Any) -> None:
+        self._get_empty(frame)
 
     def _on_return(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         # Unroutable: the broker returns the message, and then confirms it all the same.
@@ -366,6 +362,23 @@ class RabbitBroker:
             self._returned.discard(str(one))
             if settled is not None:
                 self._settlements.append((settled, accepted and not returned, learned_ns))
+
+
+def _declare_queue(channel: Any, queue: Queue, done: Callable[[Any], None]) -> None:
+    arguments = {
+        "x-max-length": queue.max_length,
+        "x-max-length-bytes": queue.max_bytes,
+        "x-overflow": "reject-publish",
+    }
+    channel.queue_declare(queue.name, durable=True, arguments=arguments, callback=done)
+
+
+def _bind(channel: Any, exchange: str, binding: Binding, done: Callable[[Any], None]) -> None:
+    channel.queue_bind(binding.queue, exchange, routing_key=binding.key, callback=done)
+
+
+def _delete_queue(channel: Any, queue: Queue, done: Callable[[Any], None]) -> None:
+    channel.queue_delete(queue.name, callback=done)
 
 
 def _nothing() -> None:

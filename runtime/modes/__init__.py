@@ -17,7 +17,6 @@ POLL_S = 0.002
 """How often a file is looked at while something is awaited."""
 
 
-
 @dataclass(slots=True)
 class Started:
     """One container of one step. ``execution`` is None in a realtime flow."""

@@ -1,4 +1,4 @@
-"""The realtime lifecycle: all containers start in parallel, once, and stay until they are stopped."""
+"""The realtime lifecycle: all containers start in parallel, once, and stay until stopped."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RealtimeFlow:
             raise
 
     def check(self) -> None:
-        """Raise StepExited when a step's container is gone. Asks the engine a few times a second."""
+        """Raise StepExited when a step's container is gone. Looks a few times a second."""
         now_s = time.monotonic()
         if now_s - self._checked_s < _LIVENESS_PERIOD_S:
             return
@@ -87,14 +87,16 @@ class RealtimeFlow:
     ) -> None:
         waiting = {id(s): (s, SpoolTail(s.spool)) for s in started}
         while waiting:
-            for key, (one, tail) in list(waiting.items()):
+            for key, (_, tail) in list(waiting.items()):
                 if "consuming" in marks(tail.new_records()):
                     del waiting[key]
             if not waiting:
                 return
             self.check()
             if time.monotonic() > deadline:
-                names = ", ".join(self._deployment.flow.steps[s.step].id for s, _ in waiting.values())
+                names = ", ".join(
+                    self._deployment.flow.steps[s.step].id for s, _ in waiting.values()
+                )
                 raise FlowError(
                     f"not consuming after {timeout_s:g} s",
                     where=f"step {names}",

@@ -36,7 +36,9 @@ def main() -> int:
     settings = read_settings(os.environ)
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(message)s")
     spool = (
-        Spool(settings.spool, step=settings.step_index, clock=clock_id()) if settings.spool else None
+        Spool(settings.spool, step=settings.step_index, clock=clock_id())
+        if settings.spool
+        else None
     )
     if spool is not None:
         spool.mark(Mark.FIRST_INSTRUCTION, FIRST_INSTRUCTION_NS)
@@ -67,12 +69,8 @@ def main() -> int:
         if spool is not None:
             usage = resource.getrusage(resource.RUSAGE_SELF)
             cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
-            spool.write(
-                spool.encode(
-                    MARK, OK, 0, 0, 0, Mark.STOPPING, 0,
-                    time.monotonic_ns(), _memory_peak_bytes(), cpu_ns,
-                )  # fmt: skip
-            )
+            used = (time.monotonic_ns(), _memory_peak_bytes(), cpu_ns)
+            spool.write(spool.encode(MARK, OK, 0, 0, 0, Mark.STOPPING, 0, *used))
     broker.close()
     return 0
 
@@ -122,7 +120,7 @@ def _stop_on_signal(broker: Broker) -> threading.Event:
 
 
 def _memory_peak_bytes() -> int:
-    """Peak resident memory. Not ru_maxrss on Linux: that one survives exec, the parent's with it."""
+    """Peak resident memory. Not ru_maxrss on Linux: exec keeps the parent's in it."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             for line in file:

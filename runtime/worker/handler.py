@@ -46,8 +46,16 @@ class _Input:
     """One delivery in the hands of this worker, with all that came of it."""
 
     __slots__ = (
-        "delivery", "end_ns", "entry_ns", "error", "first", "ids", "outputs", "returned", "unsettled",
-    )  # fmt: skip
+        "delivery",
+        "end_ns",
+        "entry_ns",
+        "error",
+        "first",
+        "ids",
+        "outputs",
+        "returned",
+        "unsettled",
+    )
 
     def __init__(self, delivery: Delivery, ids: Ids, first: bool) -> None:
         self.delivery = delivery
@@ -113,9 +121,11 @@ class Handler:
             result = self._component.process(message, settings.config, {}, self._context)
             item.end_ns = now_ns()
             if result:
-                payload = result if isinstance(result, dict) and "body" in result else {"body": result}
+                payload = (
+                    result if isinstance(result, dict) and "body" in result else {"body": result}
+                )
                 self._emit_data(item, payload, item.end_ns)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a component may raise anything at all
             item.end_ns = item.end_ns or now_ns()
             trace = traceback.format_exc(limit=-3)
             self._fail(item, f"{type(error).__name__}: {error}", trace)
@@ -140,7 +150,9 @@ class Handler:
                 remedy="Emit only while process() runs",
             )
         if event == "data":
-            message = payload if isinstance(payload, dict) and "body" in payload else {"body": payload}
+            message = (
+                payload if isinstance(payload, dict) and "body" in payload else {"body": payload}
+            )
             self._emit_data(item, message, now_ns())
         elif event == "error":
             self._fail(item, str(payload))

@@ -67,7 +67,7 @@ def test_failed() -> None:
 
 def test_refused_output_is_a_failure() -> None:
     """An output that the broker refused makes its execution failed."""
-    rows = _through(1)[:2] + [(EMIT, REFUSED, 0, 1, 101, 100)]
+    rows = [*_through(1)[:2], (EMIT, REFUSED, 0, 1, 101, 100)]
     counts = account(_records(*rows), steps=3)
     assert (counts.failed, counts.lost) == (1, 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ def test_poisson_gaps_are_exponential() -> None:
         seed=7, arrivals="poisson", rate_hz=50.0, delays_ms=[0.0], messages_per_cell=20_000
     )
     offsets = [arrival.offset_ns / 1e6 for arrival in schedule]
-    gaps = [b - a for a, b in zip(offsets, offsets[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(offsets)]
     assert statistics.mean(gaps) == pytest.approx(20.0, rel=0.03)
     assert statistics.stdev(gaps) == pytest.approx(20.0, rel=0.03)
 
@@ -50,7 +51,7 @@ def test_a_cells_delay_widens_the_gap_after_it() -> None:
     schedule = build_schedule(
         seed=3, arrivals="constant", rate_hz=10.0, delays_ms=[0.0, 350.0], messages_per_cell=5
     )
-    for one, following in zip(schedule, schedule[1:], strict=False):
+    for one, following in pairwise(schedule):
         gap_ms = (following.offset_ns - one.offset_ns) / 1e6
         assert gap_ms == pytest.approx(450.0 if one.cell == 1 else 100.0, abs=0.001)
 

@@ -19,9 +19,7 @@ _u16 = st.integers(0, 0xFFFF)
 _u32 = st.integers(0, 0xFFFFFFFF)
 _u64 = st.integers(0, 0xFFFFFFFFFFFFFFFF)
 _ns = st.integers(0, 2**62)
-_spans = st.builds(
-    Span, _u8, _u8, _u16, _u16, _u16, _u64, _u64, _u64, _ns, _ns, _ns, _ns, _u32
-)
+_spans = st.builds(Span, _u8, _u8, _u16, _u16, _u16, _u64, _u64, _u64, _ns, _ns, _ns, _ns, _u32)
 
 
 def _spool(path: Path, records: int = 3) -> Path:
@@ -153,7 +151,9 @@ def test_tally_knows_what_is_under_way(tmp_path: Path) -> None:
     spool.write(spool.encode(SEND, OK, 0, 0, 1, 1, 0, 1))
     tally.add(tail.new_records())
     assert tally.under_way == 1
-    spool.write(spool.encode(PROCESS, OK, 1, 0, 1, 1, 0, 1) + spool.encode(EMIT, OK, 0, 0, 1, 2, 1, 0))
+    spool.write(
+        spool.encode(PROCESS, OK, 1, 0, 1, 1, 0, 1) + spool.encode(EMIT, OK, 0, 0, 1, 2, 1, 0)
+    )
     tally.add(tail.new_records())
     assert (tally.under_way, tally.processed) == (1, 1)
     spool.write(spool.encode(PROCESS, OK, 0, 0, 1, 2, 1, 1))

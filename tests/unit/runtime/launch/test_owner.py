@@ -84,7 +84,7 @@ def test_links_and_foreign_folders_have_no_owner(tmp_path: Path) -> None:
 
 
 def test_cache_folder_follows_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """XDG_CACHE_HOME is honoured when absolute, ignored when relative, as its specification says."""
+    """XDG_CACHE_HOME is honoured when absolute, ignored when relative, as specified."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert owner.cache_folder("a") == tmp_path / "hopbench" / "a"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
