@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import ImageError
+from runtime.errors import EngineUnavailable, ImageError, LaunchError
 from runtime.images import packages, recipe
 from runtime.images.recipe import Recipe
 from runtime.launch import Image
@@ -165,7 +165,9 @@ class Images:
             with calling("pull an image", where=reference):
                 steps = self._client.pull(name, tag=tag or None, stream=True, decode=True)
                 _follow(steps, reference, "pull")
-        except ImageError as error:
+        except EngineUnavailable:
+            raise
+        except LaunchError as error:
             raise ImageError(error.what, where=reference, remedy=_REMEDY) from error
 
     def _target(self, base: Base) -> packages.Target:
@@ -214,16 +216,20 @@ def build(client: Client, made: Recipe, context: Any) -> None:
 def _follow(steps: Iterable[dict[str, Any]], where: str, doing: str) -> None:
     """Read the engine's answer to its end. Raises ImageError where it reports an error."""
     lines: list[str] = []
+    failed = False
+    # To its end also after an error: the connection is free again only then.
     for step in steps:
         lines += str(step.get("stream", "")).splitlines()
         if "error" in step:
+            failed = True
             lines.append(str(step["error"]))
-            last = "\n  ".join([line for line in lines if line.strip()][-_LAST_LINES:])
-            raise ImageError(
-                f"cannot {doing} an image:\n  {last}",
-                where=where,
-                remedy="Mend what the last lines name, then start again",
-            )
+    if failed:
+        last = "\n  ".join([line for line in lines if line.strip()][-_LAST_LINES:])
+        raise ImageError(
+            f"cannot {doing} an image:\n  {last}",
+            where=where,
+            remedy="Mend what the last lines name, then start again",
+        )
 
 
 def _ask_version(client: Client, base: Base) -> str:
@@ -236,11 +242,18 @@ def _ask_version(client: Client, base: Base) -> str:
             host_config=client.create_host_config(network_mode="none"),
             labels={"hopbench.image": "probe"},
         )["Id"]
-        try:
+    try:
+        with calling("start the Python of an image", where=base.reference):
             client.start(container)
+        with calling("ask for the Python version of an image", where=base.reference):
             code = client.wait(container)["StatusCode"]
             answer = client.logs(container).decode(errors="replace").strip()
-        finally:
+    except EngineUnavailable:
+        raise
+    except LaunchError as error:
+        raise ImageError(error.what, where=base.reference, remedy=_REMEDY) from error
+    finally:
+        with Allowing("remove a container", NOT_FOUND, where=container[:12]):
             client.remove_container(container, force=True)
     if code != 0:
         raise ImageError(

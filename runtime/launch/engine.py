@@ -7,6 +7,7 @@ What the engine and the library raise becomes :mod:`runtime.errors`; nothing els
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -24,6 +25,7 @@ from runtime.errors import EngineUnavailable, ImageError, LaunchError
 
 _CONNECTIONS = 32
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
+_UNIX = "unix://"
 _GROUP_REMEDY = (
     "Add yourself to the docker group, or run as root; or use --launcher process, "
     "which needs no engine"
@@ -63,7 +65,8 @@ def host() -> str:
         ) from error
     # A context that is named but not there is None, whatever the library's stubs say.
     found: Any = context
-    return str((found.Host if found else None) or _DEFAULT_HOST)
+    address = str((found.Host if found else None) or _DEFAULT_HOST)
+    return address.removeprefix("http+")
 
 
 def connect() -> Client:
@@ -73,18 +76,19 @@ def connect() -> Client:
     """
     where = host()
     try:
+        if where.startswith(_UNIX):
+            _probe(where.removeprefix(_UNIX))
         arguments: dict[str, Any] = {**kwargs_from_env(), "base_url": where}
         client = Client(**arguments, version="auto")
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        denied = "Permission denied" in str(error)
+    except PermissionError as error:
         raise EngineUnavailable(
-            "we may not use the container engine"
-            if denied
-            else f"the container engine does not answer: {error}",
-            where=where,
-            remedy=_GROUP_REMEDY if denied else _ABSENT_REMEDY,
+            "we may not use the container engine", where=where, remedy=_GROUP_REMEDY
         ) from error
-    adapter = client.get_adapter("http+docker://localhost") if "unix" in where else None
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise EngineUnavailable(
+            f"the container engine does not answer: {error}", where=where, remedy=_ABSENT_REMEDY
+        ) from error
+    adapter = client.get_adapter("http+docker://localhost") if where.startswith(_UNIX) else None
     if isinstance(adapter, UnixHTTPAdapter):
         adapter.close()
         pooled = _OnePool(
@@ -92,6 +96,15 @@ def connect() -> Client:
         )
         client.mount("http+docker://", pooled)
     return client
+
+
+def _probe(path: str) -> None:
+    """Raise the OSError that tells whether there is an engine, and whether we may use it.
+
+    The client library would wrap it in others, and forget its socket.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(path)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docker.errors
 import pytest
 
 from runtime.broker import connect as connect_broker
@@ -162,12 +161,12 @@ def test_broker_answers_on_both_addresses(launcher: DockerLauncher) -> None:
 def test_broker_that_cannot_start_says_why(
     launcher: DockerLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker container that ends is an error with its last lines, not a wait until the timeout."""
+    """A broker container that ends is an error with its last lines, without a further wait."""
     broken = Image(
         launcher.worker_image().reference, ("python3", "-c", "raise SystemExit('no disk')")
     )
     monkeypatch.setattr(launcher, "broker_image", lambda: broken)
-    with pytest.raises(BrokerUnavailable, match="exit code 1.*\n?.*no disk"):
+    with pytest.raises(BrokerUnavailable, match=r"exit code 1.*\n?.*no disk"):
         start_broker(launcher, name="broken-broker")
 
 
@@ -182,9 +181,10 @@ def test_no_engine_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) ->
 def test_no_permission_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that we may not use is an error that names the docker group."""
 
-    def refuse(**_: object) -> engine.Client:
-        raise docker.errors.DockerException("Error: PermissionError(13, 'Permission denied')")
+    def refuse(_path: str) -> None:
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(engine, "Client", refuse)
+    monkeypatch.setattr(engine, "_probe", refuse)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
     with pytest.raises(EngineUnavailable, match="docker group"):
         engine.connect()

@@ -53,7 +53,8 @@ def revision(root: Path) -> Revision:
 
 def run(client: Client, image: str, *argv: str) -> str:
     """What a container of an image writes."""
-    container = client.create_container(image, list(argv))["Id"]
+    alone = client.create_host_config(network_mode="none")
+    container = client.create_container(image, list(argv), host_config=alone)["Id"]
     try:
         client.start(container)
         client.wait(container)
