@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
-from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "lint", "types", "imports"]
@@ -92,14 +91,12 @@ def bench(session: nox.Session) -> None:
         args = [*args, "--out", str(run)]
     try:
         run_module(session, "bench", "run", *args)
-    except CommandFailed:
-        # Trials that failed are part of the report; then the session fails all the same.
+    finally:
+        # Trials that failed are part of the report; the session fails all the same.
         if (run / "run.json").exists():
             run_module(session, "bench", "report", str(run))
-        raise
-    run_module(session, "bench", "report", str(run))
-    # nox has a word to say after the session; the report's path comes after that.
-    atexit.register(print, run / "index.html", flush=True)
+            # nox has a word to say after the session; the report's path comes after that.
+            atexit.register(print, run / "index.html", flush=True)
 
 
 @nox.session

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from runtime.errors import HopbenchError
-from runtime.launch import owner
+from runtime.launch import leftovers, owner
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LEFTOVERS = pytest.StashKey[set[str]]()
@@ -105,62 +104,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             require(need)
 
 
-def marked_processes() -> Iterator[tuple[str, str]]:
-    """Name and owner of each process that carries the mark of a run."""
-    mark = f"{owner.OWNER}=".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
-            name = (folder / "comm").read_text().strip()
-        except OSError:
-            continue  # ended meanwhile, or another user's
-        for variable in variables:
-            if variable.startswith(mark):
-                yield f"process {folder.name} ({name})", variable[len(mark) :].decode()
-
-
-def marked_in_engine() -> Iterator[tuple[str, str]]:
-    """Name and owner of each container and network that carries the mark of a run."""
-    if lacks_docker():
-        return
-    from runtime.launch import engine
-
-    client = engine.connect()
-    try:
-        marked = {"label": owner.RUN_LABEL}
-        for container in client.containers(all=True, filters=marked):
-            name = f"container {container['Names'][0]}"
-            yield name, container["Labels"].get(owner.OWNER_LABEL, "")
-        for network in client.networks(filters=marked):
-            yield f"network {network['Name']}", network["Labels"].get(owner.OWNER_LABEL, "")
-    finally:
-        client.close()
-
-
-def ours_or_orphaned() -> set[str]:
+def left_behind() -> set[str]:
     """What carries a run's mark and belongs to this process, or to none that lives.
 
     A run that somebody else has under way on this machine is none of our business.
     """
     us = owner.this_process()
-    return {
-        name
-        for marked in (marked_processes(), marked_in_engine())
-        for name, holder in marked
-        if holder == us or owner.is_dead(holder)
-    }
+    found = leftovers.find(lambda holder: holder == us or owner.is_dead(holder))
+    return {str(each) for each in found.leftovers}
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Remember what was left behind before us."""
-    session.stash[LEFTOVERS] = ours_or_orphaned()
+    session.stash[LEFTOVERS] = left_behind()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail the session when its tests have left anything behind."""
     before = session.stash[LEFTOVERS]
-    left = ours_or_orphaned() - before
+    left = left_behind() - before
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if left and reporter is not None:
         reporter.write_line("")

@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -42,11 +41,14 @@ class Found:
     problem: str | None = None
 
 
-def find() -> Found:
-    """Look for leftovers; changes nothing. A missing engine has none, and is named as a problem."""
-    local = (*_processes(), *_folders())
+def find(is_left: Callable[[str], bool] = owner.is_dead) -> Found:
+    """Look for leftovers; changes nothing. A missing engine has none, and is named as a problem.
+
+    ``is_left`` judges an owner: does what carries its mark count as left behind?
+    """
+    local = (*_processes(is_left), *_folders(is_left))
     try:
-        return Found((*_in_engine(), *local))
+        return Found((*_in_engine(is_left), *local))
     except EngineUnavailable as error:
         return Found(local, str(error))
 
@@ -69,7 +71,7 @@ def clean(found: Found | None = None) -> Found:
     return found
 
 
-def _in_engine() -> Iterator[Leftover]:
+def _in_engine(is_left: Callable[[str], bool]) -> Iterator[Leftover]:
     """Containers, then networks: the order in which they can be removed."""
     from runtime.launch.engine import calling, connect
 
@@ -83,26 +85,22 @@ def _in_engine() -> Iterator[Leftover]:
     finally:
         client.close()
     for each in containers:
-        if _is_left(each):
+        if is_left(each["Labels"].get(owner.OWNER_LABEL, "")):
             name = str(each["Names"][0]).lstrip("/") if each["Names"] else each["Id"][:12]
             yield Leftover("container", each["Id"], name, each["Labels"].get(owner.RUN_LABEL, ""))
     for each in networks:
-        if _is_left(each):
+        if is_left(each["Labels"].get(owner.OWNER_LABEL, "")):
             yield Leftover(
                 "network", each["Id"], each["Name"], each["Labels"].get(owner.RUN_LABEL, "")
             )
 
 
-def _is_left(resource: dict[str, Any]) -> bool:
-    return owner.is_dead(resource["Labels"].get(owner.OWNER_LABEL, ""))
-
-
-def _processes() -> Iterator[Leftover]:
+def _processes(is_left: Callable[[str], bool]) -> Iterator[Leftover]:
     """Processes whose environment names a dead owner; other users' environments are closed."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             variables = process.environ()
-            if process.pid != os.getpid() and owner.is_dead(variables.get(owner.OWNER, "")):
+            if process.pid != os.getpid() and is_left(variables.get(owner.OWNER, "")):
                 started = owner.start_time(process.pid)
                 yield Leftover(
                     "process",
@@ -112,10 +110,10 @@ def _processes() -> Iterator[Leftover]:
                 )
 
 
-def _folders() -> Iterator[Leftover]:
+def _folders(is_left: Callable[[str], bool]) -> Iterator[Leftover]:
     for folder in Path(tempfile.gettempdir()).glob(f"{owner.FOLDER_PREFIX}*"):
         whose = owner.folder_owner(folder)
-        if whose is not None and owner.is_dead(whose):
+        if whose is not None and is_left(whose):
             run_id = folder.name.removeprefix(owner.FOLDER_PREFIX).rpartition("-")[0]
             yield Leftover("folder", str(folder), str(folder), run_id)
 

@@ -61,7 +61,7 @@ def test_missing_engine_is_a_failure_in_ci(tmp_path: Path) -> None:
 def test_process_left_behind_fails_the_session(tmp_path: Path) -> None:
     """A session whose tests all passed fails when one of them left a process, and names it."""
     done = run_under_policy(tmp_path, LEAVES_A_PROCESS)
-    left = re.search(r"left behind by these tests: process (\d+) \(sleep\)", done.stdout)
+    left = re.search(r"left behind by these tests: process sleep \((\d+)\)", done.stdout)
     assert left, done.stdout + done.stderr
     os.kill(int(left.group(1)), signal.SIGKILL)
     assert "1 passed" in done.stdout
