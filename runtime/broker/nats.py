@@ -227,6 +227,20 @@ class NatsBroker:
         return self._connection.run(lambda: self._get(queue), f"getting from queue {queue!r}")
 
     async def _get(self, queue: str) -> Delivery | None:
+        while True:
+            reply, body, block, delivered_ns = await self._ask_for_one(queue)
+            status = wire.status(block)
+            if status is None:
+                await self._client.request(reply.decode(), wire.ACK, timeout=REPLY_TIMEOUT_S)
+                redelivered = wire.parse_reference(reply).times_delivered > 1
+                return Delivery(wire.parse_message(block, body), None, delivered_ns, redelivered)
+            if not status.startswith("404"):
+                raise BrokerError(f"there is no queue {queue!r}", where=self._connection.where)
+            # What has just been accepted may not have reached the shared consumer.
+            if await self._queues.waiting(queue, held=True) <= 0:
+                return None
+
+    async def _ask_for_one(self, queue: str) -> tuple[bytes, bytes, bytes | None, int]:
         found: asyncio.Future[tuple[bytes, bytes, bytes | None, int]]
         found = asyncio.get_running_loop().create_future()
 
@@ -236,16 +250,9 @@ class NatsBroker:
         inbox = self._client.new_inbox()
         subscription = await self._client.listen(inbox, on_answer)
         await self._client.publish(wire.more(queue), wire.batch(1, wait=False), reply=inbox)
-        reply, body, block, delivered_ns = await found
+        answer = await found
         await subscription.unsubscribe()
-        status = wire.status(block)
-        if status is None:
-            self._connection.transport.write(wire.signal_command(reply, wire.ACK))
-            redelivered = wire.parse_reference(reply).times_delivered > 1
-            return Delivery(wire.parse_message(block, body), None, delivered_ns, redelivered)
-        if status.startswith("404"):
-            return None
-        raise BrokerError(f"there is no queue {queue!r}", where=self._connection.where)
+        return answer
 
     # -- lifetime --------------------------------------------------------------------------------
 
@@ -272,7 +279,7 @@ class NatsBroker:
         for _, consumer in self._consumers:
             for reply in consumer.held:
                 self._connection.transport.write(wire.signal_command(reply, wire.NAK))
-        await self._client.flush()
+            await self._queues.work_off_settlements(consumer.queue)
 
     # -- inside ----------------------------------------------------------------------------------
 

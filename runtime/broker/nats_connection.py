@@ -103,8 +103,11 @@ class Connection:
             reconnect_time_wait=0,
             connect_timeout=max(1, round(timeout_s)),
             error_cb=self._on_error,
-            closed_cb=self._on_closed,
         )
+        # nats-py's own callback for the end is not called when its clean-up meets an error.
+        reading = self.client._reading_task
+        assert reading is not None
+        reading.add_done_callback(self._on_reading_ended)
         version = self.client.connected_server_version
         if (version.major, version.minor) < (2, 11):
             raise BrokerUnavailable(
@@ -225,11 +228,17 @@ class Connection:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # A client that counts itself as closed may have left its socket open.
+        transport: Any = self.client._transport
+        if transport:
+            transport.close()
+            with contextlib.suppress(OSError):
+                await transport.wait_closed()
 
     async def _on_error(self, error: Exception) -> None:
         self._first_error = self._first_error or error
 
-    async def _on_closed(self) -> None:
+    def _on_reading_ended(self, _task: asyncio.Task[None]) -> None:
         reason = self.client.last_error or self._first_error
         self._failure = self._failure or str(reason or "it was closed by the other side")
         if not self._lost.done():

@@ -28,6 +28,7 @@ class Queues:
     def __init__(self, client: Client, *, ack_wait_s: float, reply_timeout_s: float) -> None:
         self._client = client
         self._ack_wait_s = ack_wait_s
+        self._reply_timeout_s = reply_timeout_s
         self._manager = JetStreamManager(client, timeout=reply_timeout_s)
 
     async def declare(self, topology: Topology) -> None:
@@ -64,11 +65,19 @@ class Queues:
 
     async def depth(self, queue: str) -> QueueDepth:
         """Messages that no consumer has, and consumers."""
-        info = await self._manager.consumer_info(wire.token(queue), wire.CONSUMER)
         consumers = await self._count_consumers(queue)
         # Without consumers, what was delivered and not settled is on its way back.
-        returned = 0 if consumers else info.num_ack_pending or 0
-        return QueueDepth((info.num_pending or 0) + returned, consumers)
+        return QueueDepth(await self.waiting(queue, held=consumers > 0), consumers)
+
+    async def waiting(self, queue: str, *, held: bool) -> int:
+        """Messages stored, without those that were delivered when consumers hold them.
+
+        Counted in the stream: its consumer hears of a new message a little later.
+        """
+        stream = wire.token(queue)
+        stored = (await self._manager.stream_info(stream)).state.messages
+        consumer = await self._manager.consumer_info(stream, wire.CONSUMER)
+        return stored - (consumer.num_ack_pending or 0) if held else stored
 
     async def join(self, queue: str) -> int:
         """Be counted as a consumer; the stream sequence up to which messages were delivered before.
@@ -79,13 +88,28 @@ class Queues:
         stream = wire.token(queue)
         info = await self._manager.consumer_info(stream, wire.CONSUMER)
         await self._client.subscribe(wire.presence(queue))
-        seen = int((info.config.metadata or {}).get(_SEEN, 0))
         if info.num_ack_pending and await self._is_alone(queue):
+            await self.work_off_settlements(queue)
+            info = await self._manager.consumer_info(stream, wire.CONSUMER)
+        else:
+            info.num_ack_pending = 0
+        seen = int((info.config.metadata or {}).get(_SEEN, 0))
+        if info.num_ack_pending:
             assert info.delivered is not None
             seen = max(seen, info.delivered.stream_seq)
             await self._manager.delete_consumer(stream, wire.CONSUMER)
             await self._create_consumer(stream, seen=seen)
         return seen
+
+    async def work_off_settlements(self, queue: str) -> None:
+        """Return when the server has worked off the settlements that it has read for a queue.
+
+        It queues them: a message may still look unsettled when its acknowledgement has arrived.
+        A sign of life that asks for an answer goes through the same queue, and changes nothing.
+        """
+        await self._client.request(
+            wire.acknowledgements(queue), wire.PROGRESS, timeout=self._reply_timeout_s
+        )
 
     async def synchronise(self, queue: str) -> None:
         """Return when the server has worked off all that this connection sent for the queue."""

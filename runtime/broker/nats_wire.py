@@ -60,6 +60,11 @@ def more(queue: str) -> str:
     return f"$JS.API.CONSUMER.MSG.NEXT.{token(queue)}.{CONSUMER}"
 
 
+def acknowledgements(queue: str) -> str:
+    """A subject by which settlements pass: that of the queue's first message, gone or not."""
+    return f"$JS.ACK.{token(queue)}.{CONSUMER}.1.1.1.1.1"
+
+
 def batch(count: int, *, wait: bool = True) -> bytes:
     """A request for so many messages, now or as they come. Ends when its inbox is left."""
     return b'{"batch":%d}' % count if wait else b'{"batch":%d,"no_wait":true}' % count
