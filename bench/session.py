@@ -120,6 +120,10 @@ def run(request: Request, progress: Progress) -> Result:
             # When the disk is full this write fails too; the error that is raised says so.
             writer.update(status="failed", finished=_now(), error=str(converted))
         raise converted from error
+    except Exception as error:
+        # A defect of ours: the run directory says so before the traceback does.
+        writer.update(status="failed", finished=_now(), error=f"{type(error).__name__}: {error}")
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     writer.update(status="complete", finished=_now())

@@ -16,10 +16,11 @@ from bench.floor import HopFloor
 from runtime.broker import Broker, connect
 from runtime.broker.nats_server import NatsServer
 from runtime.broker.node import RabbitNode, free_ports
-from runtime.components import load_component, revision
-from runtime.errors import MeasurementError, StepExited
+from runtime.components import SERVICE, load_component, revision
+from runtime.errors import ComponentError, MeasurementError, StepExited
 from runtime.launch import Instance, Launcher, Spec
 from runtime.model import Limits, Revision
+from scenarios.files import component_roots, find_component
 from scenarios.model import Scenario, Service
 
 _LOAD_READY_S = 60.0
@@ -94,10 +95,24 @@ def open_launcher(name: str, run_id: str) -> Launcher:
 
 
 def revisions(scenario: Scenario, root: Path) -> dict[str, Revision]:
-    """The revision of each component that a scenario uses, by the component's name."""
+    """The revision of each component that a scenario uses, by the component's name.
+
+    Raises ComponentError when one cannot be used.
+    """
     names = {step.component for step in scenario.steps}
     names |= {service.component for service in scenario.services}
-    return {name: revision(load_component(root / name)) for name in sorted(names)}
+    roots = component_roots(Path(scenario.path), root)
+    found = {}
+    for name in sorted(names):
+        folder = find_component(name, roots)
+        if folder is None:
+            raise ComponentError(
+                f"there is no component {name!r}",
+                where=scenario.path,
+                remedy=f"Put its folder into {roots[0]}",
+            )
+        found[name] = revision(load_component(folder))
+    return found
 
 
 @contextlib.contextmanager
@@ -177,11 +192,11 @@ def _start_load(launcher: Launcher, folder: Path) -> Instance:
 
 def _start_service(stage: Stage, scenario: Scenario, service: Service) -> tuple[Instance, str]:
     launcher = stage.launcher
-    component = load_component(stage.components_root / service.component)
-    image = launcher.prepare(revision(component))
+    found = revisions(scenario, stage.components_root)[service.component]
+    image = launcher.prepare(found)
     # Processes share this machine's ports; containers each have their own.
     port = service.port if launcher.isolates else free_ports(1)[0]
-    main = component.functions["service"].main
+    main = found.component.functions[SERVICE].main
     name = f"{scenario.name}-{service.id}"
     instance = launcher.start(
         Spec(

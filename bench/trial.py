@@ -33,6 +33,9 @@ EXECUTION_TIMEOUT_S = 180.0
 LAG_LIMIT_MS = 50.0
 RATE_LIMIT = 0.99
 LOAD_INSTANCE = 0xFFFF
+Prepared = dict[tuple[str, str], tuple[Revision, Image]]
+"""By scenario and component: the revision, and what its steps are started from."""
+
 BROKER, LOAD, SERVICES = -1, -2, -3
 
 _DRAIN_POLL_S = 0.02
@@ -63,7 +66,7 @@ class Outcome:
 def run_trial(
     stage: Stage,
     plan: Plan,
-    images: Mapping[str, tuple[Revision, Image]],
+    images: Prepared,
     *,
     say: Callable[[str], None],
 ) -> Outcome:
@@ -106,7 +109,7 @@ class _Trial:
         self,
         stage: Stage,
         plan: Plan,
-        images: Mapping[str, tuple[Revision, Image]],
+        images: Prepared,
         say: Callable[[str], None],
     ) -> None:
         self.stage, self.plan, self.say = stage, plan, say
@@ -115,8 +118,9 @@ class _Trial:
         self.name = f"{stage.run_id}-{plan.index}"
         self.folder = stage.folder / f"trial-{plan.index:04d}"
         self.folder.mkdir(parents=True)
-        self.revisions = tuple(images[step.component][0] for step in self.flow.steps)
-        self.images = tuple(images[step.component][1] for step in self.flow.steps)
+        used = [images[scenario.name, step.component] for step in self.flow.steps]
+        self.revisions = tuple(found for found, _ in used)
+        self.images = tuple(image for _, image in used)
         self.started: list[Started] = []
         self.sampler = Sampler(
             isolates=stage.launcher.isolates,
@@ -460,13 +464,13 @@ class _Trial:
         return {name: text for name, text in logs.items() if text}
 
 
-def prepare_images(
-    stage: Stage, scenarios: tuple[Scenario, ...]
-) -> dict[str, tuple[Revision, Image]]:
+def prepare_images(stage: Stage, scenarios: tuple[Scenario, ...]) -> Prepared:
     """Build or unpack every component that these scenarios use, before anything is timed."""
-    prepared: dict[str, tuple[Revision, Image]] = {}
+    built: dict[str, Image] = {}
+    prepared: Prepared = {}
     for scenario in scenarios:
         for name, found in revisions(scenario, stage.components_root).items():
-            if name not in prepared:
-                prepared[name] = (found, stage.launcher.prepare(found))
+            if found.digest not in built:
+                built[found.digest] = stage.launcher.prepare(found)
+            prepared[scenario.name, name] = (found, built[found.digest])
     return prepared

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runtime.components import SERVICE, load_component
@@ -24,13 +24,23 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 """Names become part of container, queue and host names (RFC 1123 labels)."""
 
 
+def component_roots(path: Path, components_root: Path = COMPONENTS) -> tuple[Path, ...]:
+    """Where the components of a scenario file are looked for: beside it, then ours."""
+    return (path.parent / "components", components_root)
+
+
+def find_component(name: str, roots: Sequence[Path]) -> Path | None:
+    """The first of these folders' component of that name."""
+    return next((root / name for root in roots if (root / name).is_dir()), None)
+
+
 def load_scenario(path: Path, components_root: Path = COMPONENTS) -> Scenario:
-    """Read and check one scenario file.
+    """Read and check one scenario file; its components are in ``components/`` beside it, or ours.
 
     Raises ScenarioError with every problem found, each as ``file:line: key: what``.
     """
     document = _open(path)
-    scenario = _scenario(document, components_root)
+    scenario = _scenario(document, component_roots(path, components_root))
     document.check()
     return scenario
 
@@ -84,9 +94,9 @@ def _open(path: Path) -> Document:
     return Document(path, text)
 
 
-def _scenario(document: Document, components_root: Path) -> Scenario:
+def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
     root = document.root()
-    components = _Components(components_root)
+    components = _Components(roots)
     services = tuple(_service(table, components) for table in _distinct(root.tables("services")))
     steps = tuple(
         _step(table, components, services, "trigger" if index == 0 else "action")
@@ -121,8 +131,8 @@ def _scenario(document: Document, components_root: Path) -> Scenario:
 class _Components:
     """Loads each component once, and says what is wrong with it once per use."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, roots: tuple[Path, ...]) -> None:
+        self._roots = roots
         self._loaded: dict[str, Component | ComponentError] = {}
 
     def get(self, table: Table, name: str) -> Component | None:
@@ -130,14 +140,16 @@ class _Components:
         if not _NAME.fullmatch(name):
             table.problem("component", f"{name!r} is not the name of a component folder")
             return None
-        if not (self._root / name).is_dir():
-            known = sorted(path.name for path in self._root.glob("*") if path.is_dir())
+        folder = find_component(name, self._roots)
+        if folder is None:
+            known = sorted(p.name for root in self._roots for p in root.glob("*") if p.is_dir())
             hint = meant(name, known) or f"; there are {', '.join(known) or 'none'}"
-            table.problem("component", f"there is no component {name!r} in {self._root}{hint}")
+            where = " or ".join(str(root) for root in self._roots if root.is_dir())
+            table.problem("component", f"there is no component {name!r} in {where}{hint}")
             return None
         if name not in self._loaded:
             try:
-                self._loaded[name] = load_component(self._root / name)
+                self._loaded[name] = load_component(folder)
             except ComponentError as error:
                 self._loaded[name] = error
         component = self._loaded[name]

@@ -27,6 +27,7 @@ PYTHON_BASE = "python:3.11-slim"
 BROKER_BASE = "rabbitmq:3"
 _PYTHON = ("python3", "-s", "-P")
 """Neither the user's packages nor the current folder: both cost look-ups at every start."""
+_COMPONENT_IN_IMAGE = "/opt/hopbench/component"
 _WORKER_ARGV = (*_PYTHON, "-m", "runtime.worker")
 _LOAD_ARGV = (
     *_PYTHON, "-m", "locust", "--headless", "--users", "1", "--spawn-rate", "1",
@@ -78,7 +79,8 @@ class Images:
                     "the component's folder is empty", where=str(revision.component.root)
                 )
             made = Recipe("component", recipe.dockerfile("component"), self._worker_tag(), files)
-            return Image(self._ensure(made, None), _WORKER_ARGV)
+            env = {"HOPBENCH_COMPONENT": _COMPONENT_IN_IMAGE}
+            return Image(self._ensure(made, None), _WORKER_ARGV, env)
 
     def load(self) -> Image:
         """The load generator."""

@@ -1,0 +1,292 @@
+"""What a run does when something goes wrong: a clear error, what was measured kept, nothing left.
+
+On processes and the embedded NATS server, which every machine has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pyarrow import parquet
+
+from bench.choice import choose
+from bench.session import Progress, Request, Result, run
+from runtime.errors import DataError, HopbenchError, InputError
+from runtime.model import FlowType
+from scenarios.files import load_scenario
+from scenarios.model import Profile, Scenario
+
+DATA = Path(__file__).parents[1] / "data"
+COMPONENTS = Path(__file__).parents[2] / "scenarios" / "components"
+MAPPING = "config.expression = '{\"sequence\": sequence, \"data\": data}'"
+QUIET = Progress(phase=lambda _: None, step=lambda _done, _all: None)
+
+SCENARIO = """
+name = "broken"
+title = "A flow with a step that misbehaves"
+flow_type = "realtime"
+drain_timeout = "2 s"
+[[steps]]
+id = "source"
+component = "source"
+function = "tick"
+[[steps]]
+id = "middle"
+component = "{component}"
+function = "{function}"
+{config}
+[[steps]]
+id = "action"
+component = "action"
+function = "consume"
+[load]
+arrivals = "constant"
+rate = "50/s"
+payload = "1 KiB"
+[profiles.quick]
+starts = 1
+messages = 5
+"""
+
+
+def _scenario(
+    tmp_path: Path, component: str, *, function: str = "run", config: str = ""
+) -> Scenario:
+    folder = tmp_path / "scenario"
+    folder.mkdir(exist_ok=True)
+    link = folder / "components"
+    if not link.exists():
+        link.symlink_to(DATA / "components")
+    path = folder / "broken.toml"
+    path.write_text(SCENARIO.format(component=component, function=function, config=config))
+    return load_scenario(path)
+
+
+def _healthy(tmp_path: Path, *, messages: int = 5, starts: int = 1) -> Scenario:
+    scenario = _scenario(
+        tmp_path, "mapper", function="map", config=MAPPING
+    )
+    return replace(scenario, profiles={"quick": Profile(starts=starts, messages=messages)})
+
+
+def _request(
+    out: Path, *scenarios: Scenario, launcher: str = "process", broker: str = "nats"
+) -> Request:
+    return Request(
+        scenarios=scenarios,
+        claims=(),
+        choice=choose(launcher, broker),
+        profile="quick",
+        seed=1,
+        out=out,
+        argv=(),
+        components_root=COMPONENTS,
+    )
+
+
+def _trial(result: Result, index: int = 1) -> dict[str, Any]:
+    path = result.folder / "trials" / f"{index:04d}" / "trial.json"
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def _left_behind(run_id: str) -> list[psutil.Process]:
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HOPBENCH_RUN") == run_id:
+                left.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return left
+
+
+def _assert_clean(folder: Path) -> None:
+    document = json.loads((folder / "run.json").read_text())
+    assert _left_behind(document["run_id"]) == []
+    assert not (folder / "work").exists()
+
+
+def test_a_healthy_run_is_valid_and_complete(tmp_path: Path) -> None:
+    """Every message is handled, every span is there, and nothing is left running."""
+    result = run(_request(tmp_path / "run", _healthy(tmp_path)), QUIET)
+    trial = _trial(result)
+    assert (result.status, result.problems, trial["status"]) == ("complete", (), "valid")
+    assert trial["accounting"]["handled"] == trial["accounting"]["sent"] == 5
+    spans = parquet.read_table(tmp_path / "run" / "trials" / "0001" / "spans.parquet")
+    kinds = spans["kind"].to_pylist()
+    assert (kinds.count(1), kinds.count(2), kinds.count(3)) == (5, 10, 15)
+    assert all(exit_["exit_code"] == 0 for exit_ in trial["instances"])
+    _assert_clean(tmp_path / "run")
+
+
+def test_an_ordinary_run_starts_one_step_at_a_time(tmp_path: Path) -> None:
+    """In an ordinary flow at most one step runs at any instant, first to last."""
+    scenario = replace(_healthy(tmp_path, messages=2), flow_type=FlowType.ORDINARY)
+    result = run(_request(tmp_path / "run", scenario), QUIET)
+    trial = _trial(result)
+    assert trial["status"] == "valid", trial["reasons"]
+    alive = most = 0
+    order = []
+    for event in trial["engine_events"]:
+        if event["action"] == "start":
+            alive += 1
+            order.append(event["step"])
+        elif event["action"] == "die":
+            alive -= 1
+        most = max(most, alive)
+    assert (most, order) == (1, [0, 1, 2, 0, 1, 2])
+    _assert_clean(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("component", "status", "says", "counted"),
+    [
+        ("raises", "invalid", "5 messages failed", {"failed": 5, "lost": 0}),
+        ("exits", "failed", "exit code 3", {"handled": 0}),
+        ("hangs", "failed", "still under way", {"lost": 5}),
+        ("silent", "invalid", "ended before the last step", {"handled": 5, "ended_early": 5}),
+        ("oversize", "invalid", "over the limit of 10485760", {"failed": 5, "lost": 0}),
+    ],
+)
+def test_a_component_that_misbehaves(
+    tmp_path: Path, component: str, status: str, says: str, counted: dict[str, int]
+) -> None:
+    """Each kind of misbehaviour is named, counted, and does not spoil the trials beside it."""
+    broken = _scenario(tmp_path, component)
+    healthy = replace(_healthy(tmp_path), name="healthy")
+    result = run(_request(tmp_path / "run", broken, healthy), QUIET)
+    trials = {_trial(result, index)["scenario"]: _trial(result, index) for index in (1, 2)}
+    trial = trials["broken"]
+    assert trial["status"] == status, trial["reasons"]
+    assert says in "; ".join(trial["reasons"])
+    assert {name: trial["accounting"][name] for name in counted} == counted
+    assert trials["healthy"]["status"] == "valid"
+    assert result.status == "complete"
+    assert says in "; ".join(result.problems)
+    _assert_clean(tmp_path / "run")
+
+
+def test_errors_name_the_step_and_the_message(tmp_path: Path) -> None:
+    """What a component raised is kept with its step and the execution it belongs to."""
+    result = run(_request(tmp_path / "run", _scenario(tmp_path, "raises")), QUIET)
+    errors = _trial(result)["errors"]
+    assert [error["step"] for error in errors] == ["middle"] * 5
+    assert sorted(error["trace"] for error in errors) == [1, 2, 3, 4, 5]
+    assert all("Error" in error["error"] for error in errors)
+
+
+@pytest.mark.parametrize("component", ["raises", "silent", "exits"])
+def test_an_ordinary_flow_with_a_component_that_misbehaves(tmp_path: Path, component: str) -> None:
+    """The ordinary mode ends such an execution too, without waiting for steps that never come."""
+    scenario = replace(_scenario(tmp_path, component), flow_type=FlowType.ORDINARY)
+    result = run(_request(tmp_path / "run", scenario), QUIET)
+    trial = _trial(result)
+    assert trial["status"] in {"invalid", "failed"}
+    assert all(instance["step"] < 2 for instance in trial["instances"])
+    _assert_clean(tmp_path / "run")
+
+
+def test_a_broker_that_dies_keeps_what_was_measured(tmp_path: Path) -> None:
+    """The trial before is kept and readable, the run says that the broker went away."""
+    scenario = _healthy(tmp_path, messages=100, starts=3)
+    out = tmp_path / "run"
+    killed = threading.Event()
+
+    def kill_broker(done: int, _all: int) -> None:
+        if done == 1 and not killed.is_set():
+            killed.set()
+            run_id = json.loads((out / "run.json").read_text())["run_id"]
+            for process in _left_behind(run_id):
+                if "nats-server" in process.name():
+                    os.kill(process.pid, signal.SIGKILL)
+
+    with pytest.raises(HopbenchError, match=r"(?i)nats|broker"):
+        run(_request(out, scenario), Progress(phase=lambda _: None, step=kill_broker))
+    assert killed.is_set()
+    document = json.loads((out / "run.json").read_text())
+    assert document["status"] == "failed"
+    assert document["trials"][0]["status"] == "valid"
+    assert parquet.read_table(out / "trials" / "0001" / "spans.parquet").num_rows > 100
+    _assert_clean(out)
+
+
+def test_no_broker_there(tmp_path: Path) -> None:
+    """A URL at which nothing listens is named, and nothing is left."""
+    request = _request(tmp_path / "run", _healthy(tmp_path), broker="nats://127.0.0.1:1")
+    with pytest.raises(HopbenchError, match=r"127\.0\.0\.1:1"):
+        run(request, QUIET)
+    _assert_clean(tmp_path / "run")
+
+
+def test_interrupt_ends_in_order(tmp_path: Path) -> None:
+    """Ctrl-C in the middle: what was measured is kept, the status says so, nothing is left."""
+    scenario = _healthy(tmp_path, messages=100, starts=5)
+
+    def interrupt(done: int, _all: int) -> None:
+        if done == 1:
+            threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    result = run(
+        _request(tmp_path / "run", scenario), Progress(phase=lambda _: None, step=interrupt)
+    )
+    assert result.status == "interrupted"
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document["status"] == "interrupted"
+    assert document["trials"][0]["status"] == "valid"
+    _assert_clean(tmp_path / "run")
+
+
+def test_a_full_disk_keeps_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the run directory's disk is full, the error says so and earlier trials are kept."""
+    from bench import rundir
+
+    real = rundir._write_table
+    trials = []
+
+    def full(path: Path, columns: Any) -> None:
+        trials.append(path)
+        if len(trials) > 2:
+            raise OSError(28, "No space left on device", str(path))
+        real(path, columns)
+
+    monkeypatch.setattr(rundir, "_write_table", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        run(_request(tmp_path / "run", _healthy(tmp_path, starts=3)), QUIET)
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (document["status"], len(document["trials"])) == ("failed", 1)
+    _assert_clean(tmp_path / "run")
+
+
+def test_a_run_directory_is_never_overwritten(tmp_path: Path) -> None:
+    """A folder with something in it is refused before anything is started."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("x")
+    with pytest.raises(InputError, match="not empty"):
+        run(_request(tmp_path / "run", _healthy(tmp_path)), QUIET)
+    assert (tmp_path / "run" / "precious").read_text() == "x"
+
+
+def test_a_slow_handler_keeps_its_connection(tmp_path: Path) -> None:
+    """A process() of several seconds is handled once, not redelivered, and loses no connection."""
+    scenario = _scenario(tmp_path, "slow", config="config.sleep_s = 3.0")
+    scenario = replace(
+        scenario, profiles={"quick": Profile(starts=1, messages=1)}, drain_timeout_s=10.0
+    )
+    began = time.monotonic()
+    result = run(_request(tmp_path / "run", scenario), QUIET)
+    trial = _trial(result)
+    assert trial["status"] == "valid", trial["reasons"]
+    assert time.monotonic() - began > 3.0
+    assert trial["accounting"]["duplicated"] == 0
