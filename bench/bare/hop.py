@@ -5,8 +5,10 @@ A script of its own that imports nothing of hopbench, so that it can stand in an
     hop.py source|sink BROKER_URL QUEUE SPOOL_FOLDER
 
 It connects, writes ``ready.json`` into its spool folder and stays until SIGTERM. The source looks
-for ``order-N.json`` (``{"offsets_ns": [...], "body_bytes": 1024}``, N = 1, 2, ...) and sends one
-message at each offset. When the batch is over, source and sink each write ``result-N.json``: the
+for ``order-N.json`` (``{"offsets_ns": [...], "body_bytes": 1024}``, N = 1, 2, ...). At each offset
+it sends itself a tick over the broker, and when that arrives, the message: a step, too, is woken by
+a message, which finds broker and processor awake (emitted by a timer, it takes half as long again).
+When the batch is over, source and sink each write ``result-N.json``: the
 instants of CLOCK_MONOTONIC, by sequence number, at which the message was emitted or was in hand.
 Messages are transient, unconfirmed and acknowledged by the broker itself: nothing is done that a
 hop could do without.
@@ -21,10 +23,12 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 HEAD = struct.Struct("<III")
 """Start of a body: batch, sequence number, messages of that batch."""
+SETTLE_S = 0.02
 POLL_S = 0.25
 """How often an idle source looks for an order: 0.2 % of a core."""
 
@@ -72,12 +76,13 @@ class Emissions:
         """The next message's body."""
         return HEAD.pack(self._batch, len(self.emit_ns), len(self.offsets_ns)) + self._padding
 
-    def finished(self) -> bool:
-        """Whether the batch has been sent; if so its result has been written."""
-        if len(self.emit_ns) < len(self.offsets_ns):
-            return False
+    def complete(self) -> bool:
+        """Whether the whole batch has been emitted."""
+        return len(self.emit_ns) == len(self.offsets_ns)
+
+    def finish(self) -> None:
+        """Write the batch's result."""
         write(self._spool, f"result-{self._batch}.json", {"emit_ns": self.emit_ns})
-        return True
 
 
 class Arrivals:
@@ -107,6 +112,7 @@ class RabbitEnd:
         import pika
 
         self._queue = queue
+        self._tick_queue = f"{queue}.tick"
         self._spool = spool
         self._channel: Any = None
         self._problem: str | None = None
@@ -138,38 +144,49 @@ class RabbitEnd:
         self._loop.stop()
 
     def _start_source(self, channel: Any) -> None:
+        def ready() -> None:
+            write(self._spool, "ready.json", {})
+            self._look_for_order()
+
+        self._consume(channel, self._tick_queue, self._ticked, ready)
+
+    def _start_sink(self, channel: Any) -> None:
+        self._consume(
+            channel, self._queue, self._received, lambda: write(self._spool, "ready.json", {})
+        )
+
+    def _consume(self, channel: Any, queue: str, received: Any, ready: Callable[[], None]) -> None:
         self._channel = channel
-        write(self._spool, "ready.json", {})
-        self._look_for_order()
+
+        def declared(_frame: Any) -> None:
+            channel.basic_consume(queue, received, auto_ack=True, callback=lambda _frame: ready())
+
+        # Exclusive: it goes with this connection, however this process ends.
+        channel.queue_declare(queue, exclusive=True, callback=declared)
 
     def _look_for_order(self) -> None:
         if self._emissions.ordered():
-            self._loop.call_later(self._emissions.wait_s(), self._send)
+            self._loop.call_later(self._emissions.wait_s(), self._tick)
         else:
             self._loop.call_later(POLL_S, self._look_for_order)
 
-    def _send(self) -> None:
+    def _tick(self) -> None:
+        self._channel.basic_publish("", self._tick_queue, b"", self._properties)
+
+    def _ticked(self, _channel: Any, _method: Any, _properties: Any, _body: bytes) -> None:
         emissions = self._emissions
         body = emissions.next_body()
         emissions.emit_ns.append(time.monotonic_ns())
         self._channel.basic_publish("", self._queue, body, self._properties)
-        if emissions.finished():
-            self._look_for_order()
+        if emissions.complete():
+            # Not at once: the last message is still to be handed to the socket.
+            self._loop.call_later(SETTLE_S, self._finish)
         else:
-            self._loop.call_later(emissions.wait_s(), self._send)
+            self._loop.call_later(emissions.wait_s(), self._tick)
 
-    def _start_sink(self, channel: Any) -> None:
-        self._channel = channel
-        # Exclusive: it goes with this connection, however this process ends.
-        channel.queue_declare(self._queue, exclusive=True, callback=self._consume)
-
-    def _consume(self, _declared: Any) -> None:
-        self._channel.basic_consume(
-            self._queue,
-            self._received,
-            auto_ack=True,
-            callback=lambda _ok: write(self._spool, "ready.json", {}),
-        )
+    def _finish(self) -> None:
+        self._emissions.finish()
+        self._look_for_order()
 
     def _received(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
         now_ns = time.monotonic_ns()
@@ -225,21 +242,31 @@ class NatsEnd:
 
     async def _source(self, client: Any) -> None:
         emissions = Emissions(self._spool)
+        tick = f"{self._subject}.tick"
+
+        async def ticked(_message: Any) -> None:
+            body = emissions.next_body()
+            emissions.emit_ns.append(time.monotonic_ns())
+            await client.publish(self._subject, body)
+            sent.set()
+
+        sent = asyncio.Event()
+        await self._consume(client, tick, ticked)
         write(self._spool, "ready.json", {})
         while not self._stopping.is_set():
             if not emissions.ordered():
                 await asyncio.sleep(POLL_S)
                 continue
-            while True:
+            while not emissions.complete():
                 await asyncio.sleep(emissions.wait_s())
-                body = emissions.next_body()
-                emissions.emit_ns.append(time.monotonic_ns())
-                await client.publish(self._subject, body)
-                if emissions.finished():
-                    break
+                sent.clear()
+                await client.publish(tick, b"")
+                await sent.wait()
+            await asyncio.sleep(SETTLE_S)
+            emissions.finish()
 
     async def _sink(self, client: Any) -> None:
-        from nats.js.api import AckPolicy, ConsumerConfig, StorageType, StreamConfig
+        from nats.js.api import StorageType, StreamConfig
 
         arrivals = Arrivals(self._spool)
 
@@ -249,22 +276,26 @@ class NatsEnd:
 
         stream = StreamConfig(
             name=self._subject,
-            subjects=[self._subject],
+            subjects=[self._subject, f"{self._subject}.tick"],
             storage=StorageType.MEMORY,
             max_msgs=10_000,
         )
-        jetstream = client.jetstream()
-        await jetstream.add_stream(stream)
-        await jetstream.subscribe(
-            self._subject,
+        await client.jetstream().add_stream(stream)
+        await self._consume(client, self._subject, received)
+        write(self._spool, "ready.json", {})
+        await self._stopping.wait()
+        if client.is_connected:
+            await client.jetstream().delete_stream(self._subject)
+
+    async def _consume(self, client: Any, subject: str, received: Any) -> None:
+        from nats.js.api import AckPolicy, ConsumerConfig
+
+        await client.jetstream().subscribe(
+            subject,
             stream=self._subject,
             cb=received,
             config=ConsumerConfig(ack_policy=AckPolicy.NONE),
         )
-        write(self._spool, "ready.json", {})
-        await self._stopping.wait()
-        if client.is_connected:
-            await jetstream.delete_stream(self._subject)
 
 
 def main() -> int:
