@@ -163,7 +163,7 @@ def _read_table(
     if optional and not file.exists():
         return {name: np.empty(0, dtype=kind.to_pandas_dtype()) for name, kind in columns.items()}
     try:
-        table = pq.read_table(file, columns=list(columns))
+        table = pq.read_table(file, columns=list(columns), page_checksum_verification=True)
         missing = set(columns) - set(table.column_names)
         if missing:
             raise _damaged(file, f"column {', '.join(sorted(missing))} is missing")

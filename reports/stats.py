@@ -26,7 +26,7 @@ MIN_STARTS = 3
 MIN_BEYOND = 10
 """Observations that must lie beyond a quantile, or it is not given."""
 RESAMPLES = 1000
-BINS = 512
+BINS = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,4 +277,4 @@ def _describe_plan(plan: Plan) -> Json:
 
 def _write_table(path: Path, columns: dict[str, npt.NDArray[Any]], types: dict[str, str]) -> None:
     arrays = {name: pa.array(columns[name].astype(kind)) for name, kind in types.items()}
-    pq.write_table(pa.table(arrays), path)
+    pq.write_table(pa.table(arrays), path, compression="zstd", write_page_checksum=True)
