@@ -122,7 +122,7 @@ def overhead_by_length(points: Sequence[Point], *, width: float, key: str) -> Ma
 def _histogram(
     axes: Axes, histogram: Mapping[str, Any], whole: Mapping[str, Any], *, narrow: bool
 ) -> None:
-    edges, counts = _usable(histogram)
+    edges, counts = usable(histogram)
     if not edges:
         axes.text(0.5, 0.5, "no histogram", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
@@ -154,7 +154,7 @@ def _histogram(
             )
 
 
-def _usable(histogram: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+def usable(histogram: Mapping[str, Any]) -> tuple[list[float], list[float]]:
     """Edges and counts for a logarithmic axis: what lies at or below zero goes to its left end."""
     edges = [float(edge) for edge in histogram.get("edges_ms") or ()]
     counts = [float(count) for count in histogram.get("counts") or ()]
@@ -167,6 +167,9 @@ def _usable(histogram: Mapping[str, Any]) -> tuple[list[float], list[float]]:
         first = len(edges) - len(positive)
         counts = [sum(counts[:first]), *counts[first:]]
         edges = [positive[0] / 2, *positive]
+    if edges[-1] < edges[0] * 1.001:
+        # All of one duration: a bar that can be seen, around it.
+        return [edges[0] * 0.99, edges[-1] * 1.01], [sum(counts)]
     return edges, counts
 
 
@@ -181,7 +184,7 @@ def _strips(axes: Axes, rows: Sequence[Row], limits: Sequence[Limit], *, narrow:
     low, high = min(values + ends, default=1.0) * 0.7, max(values + ends, default=10.0) * 1.6
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     _time_ticks(axes, low, high, 3 if narrow else 9)
     axes.set_yticks(range(len(rows)), [r.label for r in rows])
     axes.tick_params(axis="y", length=0, labelcolor=_INK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +33,7 @@ def one_line(text: object) -> str:
     """
     spaced = " ".join(str(text).split())
     return "".join(
-        f"\\u{ord(char):04x}" if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Cn"} else char
-        for char in spaced
+        char if char.isprintable() else f"\\u{ord(char):04x}" for char in spaced
     )
 
 

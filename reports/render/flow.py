@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.render import svg
-from reports.render.numbers import of_stat, quantity
+from reports.render.numbers import counted, of_stat
 
 PARTS = (
     ("client_out", "client-out", "part-out"),
@@ -212,8 +212,7 @@ def _head_right(x: float, y: float) -> Markup:
 
 def caption(cell: Mapping[str, Any]) -> str:
     """Where the times of the drawing come from."""
-    stat = cell.get("hop") or {}
     return (
-        f"Means over {quantity(stat.get('messages'), 'messages')} in "
-        f"{quantity(stat.get('starts'), 'starts')}; the intervals are 95 % over starts."
+        f"Means over {counted(cell.get('messages'), 'message')} in "
+        f"{counted(cell.get('starts'), 'start')}; the intervals are 95 % over starts."
     )

@@ -129,10 +129,16 @@ def _warm_up(results: Results) -> dict[str, Any]:
 
 
 def _modes(results: Results, realtime: Found | None, ordinary: Found | None) -> dict[str, Any]:
-    runs = (results.get("timeline") or {}).get("ordinary") or []
+    executions = list((results.get("timeline") or {}).values())
+    runs = timeline.lives(executions[0] or ()) if executions else []
     mean_ms = (realtime.cell.get("end_to_end") or {}).get("mean") if realtime else None
     parts = timeline.segments(realtime.cell, realtime.steps) if realtime else []
-    view: dict[str, Any] = {"lead": leads.modes(ordinary, realtime), "wide": "", "narrow": ""}
+    view: dict[str, Any] = {
+        "lead": leads.modes(ordinary, realtime),
+        "stages": timeline.STAGES if runs else (),
+        "wide": "",
+        "narrow": "",
+    }
     if runs or mean_ms is not None:
         for name, width in (("wide", timeline.WIDE), ("narrow", timeline.NARROW)):
             view[name] = timeline.timeline(runs, mean_ms, parts, width=width)
@@ -140,6 +146,7 @@ def _modes(results: Results, realtime: Found | None, ordinary: Found | None) -> 
         realtime.cell if realtime else None, ordinary.cell if ordinary else None
     )
     view["measured"] = realtime is not None or ordinary is not None
+    view["claim"] = views.claim(results, "S8")
     return view
 
 

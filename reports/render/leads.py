@@ -40,7 +40,8 @@ def distribution(found: Found | None) -> str:
     stat = found.cell.get("end_to_end")
     median, p99 = of_stat(stat, "p50"), of_stat(stat, "p99")
     if not median.given:
-        return "There are too few executions for a distribution."
+        executions = counted(found.cell.get("messages"), "execution")
+        return f"{executions} are too few for quantiles; all of them are shown."
     text = f"Half of the executions are done within {median.text}"
     if p99.given:
         return f"{text}, 99 of 100 within {p99.text}."

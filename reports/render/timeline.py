@@ -21,6 +21,28 @@ class Segment(NamedTuple):
     length_ms: float
 
 
+class Life(NamedTuple):
+    """A container of an ordinary execution: its stages, each with the instant at which it ends."""
+
+    step: str
+    begin_ms: float
+    stages: tuple[tuple[str, float], ...]
+
+    @property
+    def end_ms(self) -> float:
+        """When it was gone."""
+        return self.stages[-1][1]
+
+
+STAGES = (
+    ("create", "created, being started"),
+    ("boot", "Python, imports, broker connection"),
+    ("work", "handling the message"),
+    ("stop", "stopping"),
+)
+"""Stages of an ordinary container's life, as CSS classes, and what happens in each."""
+
+
 def segments(cell: Mapping[str, Any], steps: Sequence[str]) -> list[Segment]:
     """The mean parts of an execution, in order; means add up along a flow."""
     means = {
@@ -40,42 +62,69 @@ def segments(cell: Mapping[str, Any], steps: Sequence[str]) -> list[Segment]:
     return parts
 
 
+def lives(timeline_: Sequence[Mapping[str, Any]]) -> list[Life]:
+    """The containers of an execution whose begin and end were seen, on an axis from zero."""
+    found = []
+    for entry in timeline_:
+        begin_ms = entry.get("create_ms", entry.get("start_ms"))
+        if begin_ms is None:
+            begin_ms = entry.get("start_ms")
+        end_ms = entry.get("end_ms")
+        if begin_ms is None or end_ms is None:
+            continue
+        cuts = [
+            (stage, float(entry[key]))
+            for stage, key in (
+                ("create", "start_ms"),
+                ("boot", "consuming_ms"),
+                ("work", "done_ms"),
+            )
+            if entry.get(key) is not None
+        ]
+        found.append(
+            Life(str(entry.get("step")), float(begin_ms), (*cuts, ("stop", float(end_ms))))
+        )
+    return found
+
+
 def timeline(
-    ordinary: Sequence[Mapping[str, Any]],
+    ordinary: Sequence[Life],
     realtime_ms: float | None,
     parts: Sequence[Segment],
     *,
     width: float,
 ) -> Markup:
     """Draw both; a mode that was not measured is left out, and the drawing says so."""
-    runs = [(str(run["step"]), float(run["start_ms"]), float(run["end_ms"])) for run in ordinary]
-    end_ms = max([end for _, _, end in runs] + [realtime_ms or 0.0]) or 1.0
+    end_ms = max([life.end_ms for life in ordinary] + [realtime_ms or 0.0]) or 1.0
     wide = width >= 600
     left, right = (92.0 if wide else 0.0), width - (4.0 if wide else 2.0)
     scale = (right - left) / end_ms
-    top = 30.0 if wide else 48.0
-    drawn = _axis(end_ms, left, scale, 22.0, top + 100, 7 if wide else 3)
-    drawn += [svg.text(0, top + (23 if wide else -8), "Ordinary", "t-name")]
-    if not runs:
-        drawn += [svg.text(left, top + 23, "not measured in this run", "t-soft")]
-    for step, start, end in runs:
-        drawn += _run(step, start, end, left, top, scale)
-    low = top + (62.0 if wide else 76.0)
-    drawn += [svg.text(0, low + (13 if wide else -8), "Realtime", "t-name")]
+    top = 26.0 if wide else 52.0
+    low = top + (70.0 if wide else 88.0)
+    drawn = _axis(end_ms, left, scale, 20.0, low + 26, 7 if wide else 3)
+    drawn += [svg.text(0, top + (44 if wide else -10), "Ordinary", "t-name")]
+    if not ordinary:
+        drawn += [svg.text(left, top + 38, "not measured in this run", "t-soft")]
+    for life in ordinary:
+        drawn += _life(life, left, top, scale)
+    drawn += [svg.text(0, low + (14 if wide else -8), "Realtime", "t-name")]
     height = low + 30
     if realtime_ms is None:
-        drawn += [svg.text(left, low + 13, "not measured in this run", "t-soft")]
+        drawn += [svg.text(left, low + 14, "not measured in this run", "t-soft")]
     else:
         length = max(realtime_ms * scale, 2.5)
         drawn += [
             svg.rect(left, low, length, 18, "rt", 1),
-            svg.text(left + length + 8, low + 13, quantity(realtime_ms, "ms"), "t-strong"),
+            svg.text(left + length + 8, low + 14, quantity(realtime_ms, "ms"), "t-strong"),
         ]
         if parts and length < (right - left) / 3:
             drawn += _magnified(parts, left, right, low + 18, length, end_ms, wide)
             height = low + (128 if wide else 104 + 18 * ((len(parts) + 1) // 2))
     key = "timeline-wide" if wide else "timeline-narrow"
-    words = "; ".join(f"{s} from {quantity(a, 'ms')} to {quantity(b, 'ms')}" for s, a, b in runs)
+    words = "; ".join(
+        f"{life.step} from {quantity(life.begin_ms, 'ms')} to {quantity(life.end_ms, 'ms')}"
+        for life in ordinary
+    )
     return svg.drawing(
         key,
         width,
@@ -86,20 +135,23 @@ def timeline(
     )
 
 
-def _run(
-    step: str, start_ms: float, end_ms: float, left: float, top: float, scale: float
-) -> list[Markup]:
-    x, length = left + start_ms * scale, (end_ms - start_ms) * scale
-    return [
-        svg.rect(x, top, max(length - 1, 2.0), 36, "run", 4),
-        svg.text(x + 10, top + 16, svg.fitted(step, length - 16, 13), "t-name"),
-        svg.text(
-            x + 10,
-            top + 30,
-            svg.fitted(quantity(end_ms - start_ms, "ms"), length - 12, 11.5),
-            "t-soft",
-        ),
+def _life(life: Life, left: float, top: float, scale: float) -> list[Markup]:
+    x, room = left + life.begin_ms * scale, (life.end_ms - life.begin_ms) * scale
+    whole = quantity(life.end_ms - life.begin_ms, "ms")
+    drawn = [
+        svg.text(x, top + 11, svg.fitted(life.step, room - 4, 13), "t-name"),
+        svg.text(x, top + 26, svg.fitted(whole, room - 2, 11.5), "t-soft"),
     ]
+    at_ms, work = life.begin_ms, []
+    for stage, until_ms in life.stages:
+        begin, size = left + at_ms * scale, (until_ms - at_ms) * scale
+        if stage == "work":
+            # Often a thousandth of the whole: over the others, and never thinner than can be seen.
+            work.append(svg.rect(begin, top + 28, max(size, 2.5), 24, "stage work"))
+        else:
+            drawn.append(svg.rect(begin, top + 31, size, 18, f"stage {stage}"))
+        at_ms = max(at_ms, until_ms)
+    return drawn + work
 
 
 def _magnified(

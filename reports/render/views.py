@@ -148,6 +148,11 @@ def claim_rows(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
+def claim(results: Results, claim_id: str) -> Mapping[str, Any] | None:
+    """One row of the claims by its id; None when the run has no such claim."""
+    return next((row for row in claim_rows(results) if row["id"] == claim_id), None)
+
+
 def gauge(claim: Mapping[str, Any]) -> tuple[float, float, float] | None:
     """Where value, low and high lie on a log scale of four decades whose limit is at 0.75."""
     value, limit = claim.get("value"), claim.get("limit")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,12 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+@functools.cache
+def rendered(results: str) -> str:
+    """The page of results that are given as JSON: most tests look at the same one."""
+    return render_html(json.loads(results))
 
 
 @dataclass(slots=True)
@@ -62,7 +70,7 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
         scripts: bool = True,
     ) -> Shown:
         path = tmp_path / "index.html"
-        path.write_text(render_html(results), encoding="utf-8")
+        path.write_text(rendered(json.dumps(results)), encoding="utf-8")
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=scheme,
