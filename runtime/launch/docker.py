@@ -158,6 +158,9 @@ class DockerLauncher:
 
     def _open_spool(self, folder: Path) -> None:
         """Let the container's user write to its spool folder."""
+        if not folder.is_dir():
+            # The engine would make it, as root's.
+            raise LaunchError("the spool folder is not there", where=str(folder))
         uid, gid = self._user
         if os.getuid() == 0 and folder.stat().st_uid != uid:
             os.chown(folder, uid, gid)

@@ -97,9 +97,7 @@ class ProcessLauncher:
             launched = self._nursery.submit(
                 self._spawn, spec, self._folder / f"{number}-{spec.name}.log", create_ns
             )
-            instance = launched.result()
-            self._instances.append(instance)
-        return instance
+            return launched.result()
 
     def events(self) -> tuple[EngineEvent, ...]:
         """Starts and ends as we saw them; ``create`` is when a start was asked for."""
@@ -136,7 +134,10 @@ class ProcessLauncher:
         variables = {**inherited, **spec.image.env, **spec.env, **self._marks}
         argv = list(spec.argv or spec.image.argv)
         process = spawn(argv, variables, cwd=self._folder, log=log, where=spec.name)
-        return ProcessInstance(process, spec.name, log, create_ns, now_ns())
+        instance = ProcessInstance(process, spec.name, log, create_ns, now_ns())
+        # Here and not in start(): whoever waits there may be interrupted.
+        self._instances.append(instance)
+        return instance
 
     def _image(self, env: Mapping[str, str]) -> Image:
         variables = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **env}
