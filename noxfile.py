@@ -127,8 +127,11 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def micro(session: nox.Session) -> None:
-    """Time the small parts on their own: codec, spans, mapper, broker hop (pytest-benchmark)."""
-    run_module(session, "pytest", "bench/micro", "--benchmark-only", *session.posargs)
+    """Time the small parts beside their floors (pytest-benchmark), and hold them to their limits."""
+    results = ENVIRONMENT.parent / "micro.json"
+    command = ("pytest", "bench/micro", "--benchmark-only", f"--benchmark-json={results}")
+    run_module(session, *command, *session.posargs)
+    run_module(session, "bench.micro.check", str(results))
 
 
 @nox.session

@@ -1,0 +1,119 @@
+"""Holds the benchmarks' figures against their limits: ``python -m bench.micro.check RESULTS.json``.
+
+Exit codes as those of the gate: 0 nothing missed, 1 a limit missed, 2 nothing was measured or the
+data cannot be read, 3 undecided where ``--strict``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import FormatError, HopbenchError, InputError, MeasurementError
+
+LIMITS = Path(__file__).with_name("limits.toml")
+METRICS = ("ratio", "median_us")
+MET, MISSED, UNDECIDED = "met", "missed", "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most that a benchmark's metric may be."""
+
+    benchmark: str
+    metric: str
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a limit is met, and what was measured."""
+
+    limit: Limit
+    verdict: str
+    measured: str
+
+
+def read_limits(path: Path = LIMITS) -> tuple[Limit, ...]:
+    """The limits of a file. Raises InputError for a metric that does not exist."""
+    limits = tuple(Limit(**entry) for entry in tomllib.loads(path.read_text())["limit"])
+    for limit in limits:
+        if limit.metric not in METRICS:
+            raise InputError(
+                f"there is no metric {limit.metric!r}",
+                where=f"{path.name}, {limit.benchmark}",
+                remedy=f"Use one of {', '.join(METRICS)}",
+            )
+    return limits
+
+
+def read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """Benchmark name -> its entry. Raises FormatError, or MeasurementError when there are none."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        results = {entry["name"]: entry for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(
+            f"no results of pytest-benchmark: {type(error).__name__}: {error}",
+            where=str(path),
+            remedy="Write it with `pytest bench/micro --benchmark-json FILE`",
+        ) from error
+    if not results:
+        raise MeasurementError("nothing was measured", where=str(path))
+    return results
+
+
+def judge(limit: Limit, results: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    """Hold one limit against the results."""
+    result = results.get(limit.benchmark)
+    if result is None:
+        return Verdict(limit, UNDECIDED, "not measured")
+    if limit.metric == "median_us":
+        value = result["stats"]["median"] * 1e6
+        return Verdict(limit, MET if value <= limit.most else MISSED, f"{value:.2f} us")
+    info = result["extra_info"]
+    low, high = info["ratio_low"], info["ratio_high"]
+    measured = f"{info['ratio']:.2f} x [{low:.2f}, {high:.2f}]"
+    if high <= limit.most:
+        return Verdict(limit, MET, measured)
+    return Verdict(limit, MISSED if low > limit.most else UNDECIDED, measured)
+
+
+def exit_code(verdicts: Sequence[Verdict], *, strict: bool) -> int:
+    """What the verdicts come to."""
+    seen = {verdict.verdict for verdict in verdicts}
+    if MISSED in seen:
+        return 1
+    return 3 if strict and UNDECIDED in seen else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each limit; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.micro.check", description=__doc__)
+    parser.add_argument("results", type=Path, help="what pytest --benchmark-json wrote")
+    parser.add_argument("--strict", action="store_true", help="exit 3 where a limit is undecided")
+    options = parser.parse_args(arguments)
+    try:
+        results = read_results(options.results)
+        verdicts = [judge(limit, results) for limit in read_limits()]
+    except HopbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    for verdict in verdicts:
+        limit = verdict.limit
+        unit = "us" if limit.metric == "median_us" else "x"
+        print(
+            f"{verdict.verdict:10} {limit.benchmark:26} {verdict.measured:24} "
+            f"at most {limit.most:g} {unit}"
+        )
+    return exit_code(verdicts, strict=options.strict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
