@@ -127,7 +127,7 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def micro(session: nox.Session) -> None:
-    """Time the small parts beside their floors (pytest-benchmark), and hold them to their limits."""
+    """Time the small parts beside their floors (pytest-benchmark); hold them to their limits."""
     results = ENVIRONMENT.parent / "micro.json"
     command = ("pytest", "bench/micro", "--benchmark-only", f"--benchmark-json={results}")
     run_module(session, *command, *session.posargs)

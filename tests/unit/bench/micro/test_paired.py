@@ -52,4 +52,3 @@ def test_calls_are_timed_in_batches() -> None:
     before = calls
     assert timed() > 0
     assert calls - before > 100
-
