@@ -10,11 +10,12 @@ RUN command -v rabbitmq-server >/dev/null \
          && apt-get update \
          && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends rabbitmq-server \
          && rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d; }
-# Any user can be the broker's: the launcher chooses one that is not root.
-RUN rm -rf /var/lib/rabbitmq && install -d -m 1777 /var/lib/rabbitmq
+# Any user can be the broker's: the launcher chooses one that is not root. A folder of its own, since
+# RabbitMQ's image declares the usual one a volume already, and those cannot be changed any more.
+RUN install -d -m 1777 /var/lib/hopbench
 COPY start-broker /opt/hopbench/start-broker
 
-VOLUME /var/lib/rabbitmq
+VOLUME /var/lib/hopbench
 EXPOSE 5672
 USER rabbitmq
 ENTRYPOINT []

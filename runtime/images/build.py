@@ -205,7 +205,8 @@ def build(client: Client, made: Recipe, context: Any) -> None:
             custom_context=True,
             tag=made.tag,
             buildargs=arguments,
-            network_mode=None if made.online else "none",
+            # The host's: its name servers and proxies may be on loopback.
+            network_mode="host" if made.online else "none",
             labels={"hopbench.image": made.name},
             rm=True,
             forcerm=True,
