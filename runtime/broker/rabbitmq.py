@@ -54,6 +54,8 @@ class RabbitBroker:
         self._woken = False
         self._next_tag = 1
         self._failure: BaseException | None = None
+        self._consumed: dict[str, str] = {}
+        self._ended: str | None = None
         self._closing = False
         self._admin: Any = None
         parameters = pika.URLParameters(url)
@@ -69,13 +71,18 @@ class RabbitBroker:
         )
         self._loop: Any = self._connection.ioloop
         self._loop.activate_poller()
-        self._await(lambda: self._connection.is_open, timeout_s, "no connection")
-        self._channel = self._open_channel()
-        self._channel.add_on_return_callback(self._on_return)
-        self._rpc(
-            lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done),
-            "publisher confirms",
-        )
+        try:
+            self._await(lambda: self._connection.is_open, timeout_s, "no connection")
+            self._channel = self._open_channel()
+            self._channel.add_on_return_callback(self._on_return)
+            self._channel.add_on_cancel_callback(self._on_cancelled)
+            self._rpc(
+                lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done),
+                "publisher confirms",
+            )
+        except BaseException:
+            self.close()
+            raise
 
     # -- topology --------------------------------------------------------------------------------
 
@@ -159,10 +166,11 @@ class RabbitBroker:
             lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done),
             f"setting the prefetch of {queue!r}",
         )
-        self._rpc(
+        answer = self._rpc(
             lambda done: self._channel.basic_consume(queue, self._on_message, callback=done),
             f"consuming from {queue!r}",
         )
+        self._consumed[answer.method.consumer_tag] = queue
 
     def receive(self, timeout_s: float) -> Delivery | None:
         """The next delivery, or None after ``timeout_s`` or :meth:`wake`."""
@@ -172,6 +180,8 @@ class RabbitBroker:
             remaining = deadline - time.monotonic()
             self._turn(remaining)
             self._run_settlements()
+            if not self._deliveries and self._ended is not None:
+                raise BrokerError(self._ended, where=self._where)
             if not self._deliveries and (remaining <= 0 or self._woken):
                 self._woken = False
                 return None
@@ -225,10 +235,12 @@ class RabbitBroker:
         self._closing = True
         deadline = time.monotonic() + 5.0
         with self._lock:
-            if self._failure is None and not self._connection.is_closed:
+            # A channel that was closed under us leaves a connection to be closed.
+            if not self._connection.is_closed and not self._connection.is_closing:
                 self._connection.close()
-            while self._failure is None and time.monotonic() < deadline:
+            while not self._connection.is_closed and time.monotonic() < deadline:
                 self._poll(deadline - time.monotonic())
+            self._deliveries.clear()
             self._loop.deactivate_poller()
             self._loop.close()
 
@@ -313,7 +325,10 @@ class RabbitBroker:
         # waits where the broker pushes back, which is what a full socket means.
         while self._connection._get_write_buffer_size() > 0:
             self._loop.poll()
-            self._raise_if_lost()
+            if self._connection._get_write_buffer_size() > 0:
+                # That a write has failed is told by a callback, not by the write.
+                self._loop.process_timeouts()
+                self._raise_if_lost()
 
     def _raise_if_lost(self) -> None:
         if self._failure is not None:
@@ -341,6 +356,10 @@ class RabbitBroker:
 
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._deliveries.append(_delivery(method, properties, body))
+
+    def _on_cancelled(self, frame: Any) -> None:
+        queue = self._consumed.get(frame.method.consumer_tag, "")
+        self._ended = f"the server ended the consumption of {queue!r}: it was deleted"
 
     def _on_get_empty(self, frame: Any) -> None:
         self._get_empty(frame)
@@ -391,5 +410,10 @@ def _ignore(_frame: Any) -> None:
 
 def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
     delivered_ns = time.monotonic_ns()
-    message = Message(body, properties.headers or {}, properties.delivery_mode == 2)
+    headers = {
+        # pika has a type of its own for what does not fit into 32 bits.
+        name: int(value) if isinstance(value, int) else value
+        for name, value in (properties.headers or {}).items()
+    }
+    message = Message(body, headers, properties.delivery_mode == 2)
     return Delivery(message, method.delivery_tag, delivered_ns, method.redelivered)
