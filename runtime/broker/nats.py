@@ -180,6 +180,8 @@ class NatsBroker:
             remaining = deadline - time.monotonic()
             self._turn(0.0 if self._woken else remaining)
             self._run_settlements()
+            if not self._deliveries and self._ended is not None:
+                raise BrokerError(self._ended, where=self._connection.where)
             if not self._deliveries and (remaining <= 0 or self._woken):
                 self._woken = False
                 return None
@@ -288,8 +290,6 @@ class NatsBroker:
         # What was delivered or settled before the connection went is still handed out.
         if not self._deliveries and not self._settlements:
             self._connection.raise_if_lost()
-            if self._ended is not None:
-                raise BrokerError(self._ended, where=self._connection.where)
 
     def _run_settlements(self) -> None:
         # By the owner only, and outside of the loop: a settlement may ack, publish and raise.
