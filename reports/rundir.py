@@ -161,9 +161,10 @@ def _read_table(
 ) -> dict[str, npt.NDArray[Any]]:
     """The named columns of a Parquet file as arrays that share its memory."""
     if optional and not file.exists():
-        return {name: np.empty(0, dtype=kind.to_pandas_dtype()) for name, kind in columns.items()}
+        return {name: np.empty(0, dtype=str(kind)) for name, kind in columns.items()}
     try:
-        table = pq.read_table(file, columns=list(columns), page_checksum_verification=True)
+        with pq.ParquetFile(file, page_checksum_verification=True) as stored:
+            table = stored.read(columns=list(columns))
         missing = set(columns) - set(table.column_names)
         if missing:
             raise _damaged(file, f"column {', '.join(sorted(missing))} is missing")
@@ -179,7 +180,8 @@ def _read_table(
 def _array(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
     if column.null_count:
         raise ValueError(f"column has {column.null_count} empty values")
-    array: npt.NDArray[Any] = column.cast(kind).to_numpy()
+    # pyarrow's own to_numpy would import pandas: half a second that nothing here needs.
+    array: npt.NDArray[Any] = np.from_dlpack(column.cast(kind).combine_chunks())
     return array
 
 

@@ -52,7 +52,7 @@ def test_report_of_a_million_spans(benchmark: BenchmarkFixture, tmp_path: Path) 
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    found = benchmark.pedantic(report, rounds=3)
+    found = benchmark.pedantic(report, rounds=3)  # type: ignore[no-untyped-call]
     benchmark.extra_info.update(found, spans=SPANS, memory_limit_mb=MEMORY_LIMIT_MB)
     assert found["messages"] * 6 == pytest.approx(SPANS, rel=0.001)
     assert found["peak_mb"] < MEMORY_LIMIT_MB

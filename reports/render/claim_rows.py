@@ -32,9 +32,7 @@ def one_line(text: object) -> str:
     Error texts come from components: they must not move a terminal's cursor or break an XML file.
     """
     spaced = " ".join(str(text).split())
-    return "".join(
-        char if char.isprintable() else f"\\u{ord(char):04x}" for char in spaced
-    )
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in spaced)
 
 
 def _row(claim: Mapping[str, Any]) -> Row:
