@@ -45,6 +45,7 @@ class Request:
     out: Path
     argv: tuple[str, ...]
     components_root: Path
+    floor_messages: int = FLOOR_MESSAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def _measure(
         progress.phase("preparing components")
         images = prepare_images(stage, request.scenarios)
         progress.phase("floor before")
-        writer.floor("before", _floor(stage, request.seed))
+        writer.floor("before", _floor(stage, request.seed, request.floor_messages))
         for done, plan in enumerate(plans):
             progress.step(done, len(plans))
             label = plan.scenario.name
@@ -177,12 +178,12 @@ def _measure(
                 )
         progress.step(len(plans), len(plans))
         progress.phase("floor after")
-        writer.floor("after", _floor(stage, request.seed + 1))
+        writer.floor("after", _floor(stage, request.seed + 1, request.floor_messages))
 
 
-def _floor(stage: Stage, seed: int) -> dict[str, Any]:
+def _floor(stage: Stage, seed: int, messages: int) -> dict[str, Any]:
     machine = floor.measure_machine()
-    samples = stage.floor.batch(FLOOR_MESSAGES, FLOOR_RATE_HZ, FLOOR_BODY_BYTES, seed)
+    samples = stage.floor.batch(messages, FLOOR_RATE_HZ, FLOOR_BODY_BYTES, seed)
     return floor.record(
         machine,
         samples,
