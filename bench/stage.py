@@ -206,12 +206,7 @@ def _start_service(stage: Stage, scenario: Scenario, service: Service) -> tuple[
             env={},
             limits=Limits(),
             ports=(port,),
-            argv=(
-                image.argv[0],
-                f"{image.env['HOPBENCH_COMPONENT']}/{main}",
-                "--port",
-                str(port),
-            ),
+            argv=launcher.script(image, main, "--port", str(port)),
         )
     )
     host, host_port = instance.address(port)

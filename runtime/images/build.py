@@ -27,7 +27,6 @@ PYTHON_BASE = "python:3.11-slim"
 BROKER_BASE = "rabbitmq:3"
 _PYTHON = ("python3", "-s", "-P")
 """Neither the user's packages nor the current folder: both cost look-ups at every start."""
-_COMPONENT_IN_IMAGE = "/opt/hopbench/component"
 _WORKER_ARGV = (*_PYTHON, "-m", "runtime.worker")
 _LOAD_ARGV = (
     *_PYTHON, "-m", "locust", "--headless", "--users", "1", "--spawn-rate", "1",
@@ -79,8 +78,7 @@ class Images:
                     "the component's folder is empty", where=str(revision.component.root)
                 )
             made = Recipe("component", recipe.dockerfile("component"), self._worker_tag(), files)
-            env = {"HOPBENCH_COMPONENT": _COMPONENT_IN_IMAGE}
-            return Image(self._ensure(made, None), _WORKER_ARGV, env)
+            return Image(self._ensure(made, None), _WORKER_ARGV)
 
     def load(self) -> Image:
         """The load generator."""
