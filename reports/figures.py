@@ -137,21 +137,29 @@ def _histogram(
     axes.grid(visible=True, axis="y")
     axes.set_axisbelow(True)
     axes.set_ylabel("messages")
-    share = axes.twinx()
     total, sums = sum(counts), [0.0]
     for count in counts:
         sums.append(sums[-1] + count)
-    share.plot(edges, [100 * s / total for s in sums], color=_CURVE, linewidth=1.6)
-    share.set_ylim(0, 120)
-    share.set_yticks([0, 50, 100], ["0 %", "50 %", "100 %"])
-    share.tick_params(axis="y", length=0, labelcolor=_CURVE)
+    # A second axis would cost as much as all the rest: the share is drawn on that of the counts.
+    full = max(counts)
+    axes.plot(edges, [full * s / total for s in sums], color=_CURVE, linewidth=1.6)
+    for share in (0, 50, 100):
+        axes.annotate(
+            f"{share} %", (1, full * share / 100), xycoords=axes.get_yaxis_transform(),
+            xytext=(5, 0), textcoords="offset points", va="center", color=_CURVE,
+        )  # fmt: skip
+    right = 0.0
     for name in ("p50", "p95", "p99"):
         value = whole.get(name)
         if value is not None and edges[0] <= value <= edges[-1]:
             axes.axvline(value, color=_INK, linewidth=0.9, linestyle=(0, (2, 2)), ymax=0.9)
-            axes.text(
-                value, 0.92, name, ha="center", color=_INK, transform=axes.get_xaxis_transform()
-            )
+            # Two names side by side need 28 pixels; the later one gives way to the right.
+            x = max(float(axes.transData.transform((value, 0))[0]), right)
+            right = x + 28
+            axes.annotate(
+                name, (x, 0.92), xycoords=("figure pixels", "axes fraction"), ha="center",
+                color=_INK,
+            )  # fmt: skip
 
 
 def usable(histogram: Mapping[str, Any]) -> tuple[list[float], list[float]]:
@@ -254,7 +262,7 @@ def _length(axes: Axes, points: Sequence[Point], *, narrow: bool) -> None:
 
 def _time_ticks(axes: Axes, low: float, high: float, most: int, *, vertical: bool = False) -> None:
     """Label 1, 2, 5 of every decade (or less, where that is too many) with their unit."""
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
@@ -264,6 +272,10 @@ def _time_ticks(axes: Axes, low: float, high: float, most: int, *, vertical: boo
             break
     while len(found) > most:
         found = found[::2]
+    if len(found) < 2:
+        # Less than a factor of two is shown: evenly spaced ticks are round there.
+        spaced = MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high)
+        found = [float(value) for value in spaced if low <= value <= high]
     axis = axes.yaxis if vertical else axes.xaxis
     axis.set_minor_locator(NullLocator())
     axis.set_ticks(found, [_duration(value) for value in found])

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from reports import figures
 from reports.render import flow, leads, numbers, timeline, views, waterfall
+from reports.render.numbers import Reading
 from reports.render.views import Found, Results
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -59,6 +60,8 @@ def _environment() -> Environment:
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     environment.globals.update(
         style=Markup(style),  # noqa: S704 - a file of this package
+        short=_short,
+        value=_value,
         of_stat=numbers.of_stat,
         of_value=numbers.of_value,
         quantity=numbers.quantity,
@@ -67,6 +70,22 @@ def _environment() -> Environment:
         size=numbers.size,
     )
     return environment
+
+
+def _short(shown: Reading) -> Markup:
+    """A reading with its interval below it. A page has thousands, so this is no template macro."""
+    if not shown.given:
+        return Markup("<em>{}</em>").format(shown.text)
+    if not shown.interval:
+        return Markup("<b>{}</b>").format(shown.text)
+    return Markup("<b>{}</b><small>{}</small>").format(shown.text, shown.interval)
+
+
+def _value(shown: Reading) -> Markup:
+    """A reading with its interval beside it."""
+    if not shown.interval:
+        return _short(shown)
+    return Markup('<b>{}</b> <small class="beside">{}</small>').format(shown.text, shown.interval)
 
 
 def _noun(results: Results) -> str:
