@@ -40,7 +40,8 @@ class Leash:
     ) -> None:
         """Start ``argv`` with nothing but ``env``, both output streams going to ``log``.
 
-        ``remove`` is a folder that goes when the server has ended. Raises OSError.
+        ``remove`` is a folder that goes with the leash, not before: should the server end by
+        itself, its log is still there to be read. Raises OSError.
         """
         self._log = log
         self._grace_s = grace_s
@@ -50,8 +51,8 @@ class Leash:
             self._process = subprocess.Popen(
                 [*program, *settings, *argv],
                 stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.PIPE,
+                stderr=file,
                 env=dict(env),
                 start_new_session=True,
             )
@@ -68,19 +69,29 @@ class Leash:
 
     def alive(self) -> bool:
         """Whether the server still runs, or is still being ended."""
-        return self._process.poll() is None
+        if self._process.poll() is not None:
+            return False
+        assert self._process.stdout is not None
+        poller = select.poll()
+        # The other side never writes: it closes its end when the server has ended.
+        poller.register(self._process.stdout)
+        return not poller.poll(0)
+
+    def lines(self) -> list[str]:
+        """What the server wrote; empty when its log is gone."""
+        try:
+            return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of what the server wrote; empty when its log is gone."""
-        try:
-            text = self._log.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return ""
-        return "\n".join(text.splitlines()[-count:])
+        """The end of what the server wrote."""
+        return "\n".join(self.lines()[-count:])
 
     def stop(self) -> None:
         """SIGTERM, SIGKILL after the grace, and return when all of it is gone. Idempotent."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         try:
             self._process.wait(self._grace_s + 2 * _KILL_WAIT_S)
@@ -90,6 +101,7 @@ class Leash:
             self._process.kill()
             self._process.wait()
             _signal(tree, signal.SIGKILL)
+        self._process.stdout.close()
 
 
 def _descendants(root: int) -> set[int]:
@@ -161,13 +173,13 @@ class _Keeper:
         self.told_to_end = os.getppid() != owner
         return descriptor
 
-    def watch(self) -> None:
-        """Return when the child has ended, or when it has to."""
+    def watch(self, *, for_good: bool) -> None:
+        """Return when the owner wants the end or has ended, or, if not ``for_good``, the child."""
         poller = select.poll()
         for descriptor in (0, self.wake_read, self.owner_fd):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
-        while self.exit_code is None and not self.told_to_end:
+        while not self.told_to_end and (for_good or self.exit_code is None):
             ready = {descriptor for descriptor, _ in poller.poll()}
             if ready - {self.wake_read}:
                 return
@@ -222,6 +234,7 @@ def _become(argv: Sequence[str]) -> None:
         _prctl(_SET_PDEATHSIG, signal.SIGTERM)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
+        os.dup2(2, 1)
         os.execvp(argv[0], list(argv))  # noqa: S606 - the leash exists to start a program
     except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
@@ -232,8 +245,10 @@ def _become(argv: Sequence[str]) -> None:
 def _main(arguments: Sequence[str]) -> int:
     owner, grace_s, remove, *argv = arguments
     keeper = _Keeper(int(owner), float(grace_s), argv)
-    keeper.watch()
+    keeper.watch(for_good=False)
     keeper.end()
+    os.close(1)
+    keeper.watch(for_good=True)
     if remove:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(remove)

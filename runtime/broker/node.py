@@ -80,7 +80,7 @@ class RabbitNode:
             try:
                 if attempt.launch():
                     return cls(attempt.url, version, attempt.folder, tuple(attempt.leashes))
-                log = "\n".join(leash.last_lines() for leash in attempt.leashes).strip()
+                log = "\n".join(_complaint(leash) for leash in attempt.leashes).strip()
             except BaseException:
                 attempt.undo()
                 raise
@@ -202,6 +202,8 @@ class _Attempt:
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(self.folder / "node.pid"),
+            # A dump of many megabytes would go to the folder that the user is in.
+            "ERL_CRASH_DUMP_SECONDS": "0",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             # Erlang's own distribution port would listen on every address.
@@ -270,6 +272,12 @@ def _find_epmd() -> str:
             "Erlang's port mapper `epmd` is not installed", remedy="Install erlang-base"
         )
     return found
+
+
+def _complaint(leash: Leash) -> str:
+    """What the log says about a failure: the errors come first, then pages of their context."""
+    errors = [line for line in leash.lines() if "[error]" in line and line.split("> ")[1:]]
+    return "\n".join(errors[:8]) or leash.last_lines()
 
 
 def _listens(port: int) -> bool:
