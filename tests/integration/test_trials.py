@@ -20,90 +20,13 @@ import psutil
 import pytest
 from pyarrow import parquet
 
-from bench.choice import choose
-from bench.session import Progress, Request, Result, run
+from bench.session import Progress, run
 from runtime.errors import DataError, HopbenchError, InputError
 from runtime.model import FlowType
-from scenarios.files import load_scenario
-from scenarios.model import Profile, Scenario
+from scenarios.model import Profile
+from tests.fakes.runs import QUIET, ask, healthy, reasons, small_scenario, stored_trial
 
-DATA = Path(__file__).parents[1] / "data"
 ROOT = Path(__file__).parents[2]
-COMPONENTS = ROOT / "scenarios" / "components"
-MAPPING = 'config.expression = \'{"sequence": sequence, "data": data}\''
-QUIET = Progress(phase=lambda _: None, step=lambda _done, _all: None)
-
-SCENARIO = """
-name = "broken"
-title = "A flow with a step that misbehaves"
-flow_type = "realtime"
-drain_timeout = "2 s"
-[[steps]]
-id = "source"
-component = "source"
-function = "tick"
-[[steps]]
-id = "middle"
-component = "{component}"
-function = "{function}"
-{config}
-[[steps]]
-id = "action"
-component = "action"
-function = "consume"
-[load]
-arrivals = "constant"
-rate = "50/s"
-payload = "1 KiB"
-[profiles.quick]
-starts = 1
-messages = 5
-"""
-
-
-def _scenario(
-    tmp_path: Path, component: str, *, function: str = "run", config: str = ""
-) -> Scenario:
-    folder = tmp_path / "scenario"
-    folder.mkdir(exist_ok=True)
-    link = folder / "components"
-    if not link.exists():
-        link.symlink_to(DATA / "components")
-    path = folder / "broken.toml"
-    path.write_text(SCENARIO.format(component=component, function=function, config=config))
-    return load_scenario(path)
-
-
-def _healthy(tmp_path: Path, *, messages: int = 5, starts: int = 1) -> Scenario:
-    scenario = _scenario(tmp_path, "mapper", function="map", config=MAPPING)
-    return replace(scenario, profiles={"quick": Profile(starts=starts, messages=messages)})
-
-
-def _request(
-    out: Path, *scenarios: Scenario, launcher: str = "process", broker: str = "nats"
-) -> Request:
-    return Request(
-        scenarios=scenarios,
-        claims=(),
-        choice=choose(launcher, broker),
-        profile="quick",
-        seed=1,
-        out=out,
-        argv=(),
-        components_root=COMPONENTS,
-        floor_messages=20,
-    )
-
-
-def _trial(result: Result, index: int = 1) -> dict[str, Any]:
-    path = result.folder / "trials" / f"{index:04d}" / "trial.json"
-    document: dict[str, Any] = json.loads(path.read_text())
-    return document
-
-
-def _reasons(trial: dict[str, Any]) -> list[str]:
-    """Why a trial is not valid, but for the load generator's lateness: that is the machine's."""
-    return [reason for reason in trial["reasons"] if not reason.startswith("the load generator")]
 
 
 def _left_behind(run_id: str) -> list[psutil.Process]:
@@ -125,9 +48,9 @@ def _assert_clean(folder: Path) -> None:
 
 def test_a_healthy_run_is_valid_and_complete(tmp_path: Path) -> None:
     """Every message is handled, every span is there, and nothing is left running."""
-    result = run(_request(tmp_path / "run", _healthy(tmp_path)), QUIET)
-    trial = _trial(result)
-    assert (result.status, _reasons(trial)) == ("complete", [])
+    result = run(ask(tmp_path / "run", healthy(tmp_path)), QUIET)
+    trial = stored_trial(result)
+    assert (result.status, reasons(trial)) == ("complete", [])
     assert trial["accounting"]["handled"] == trial["accounting"]["sent"] == 5
     spans = parquet.read_table(tmp_path / "run" / "trials" / "0001" / "spans.parquet")
     kinds = spans["kind"].to_pylist()
@@ -138,10 +61,10 @@ def test_a_healthy_run_is_valid_and_complete(tmp_path: Path) -> None:
 
 def test_an_ordinary_run_starts_one_step_at_a_time(tmp_path: Path) -> None:
     """In an ordinary flow at most one step runs at any instant, first to last."""
-    scenario = replace(_healthy(tmp_path, messages=2), flow_type=FlowType.ORDINARY)
-    result = run(_request(tmp_path / "run", scenario), QUIET)
-    trial = _trial(result)
-    assert _reasons(trial) == []
+    scenario = replace(healthy(tmp_path, messages=2), flow_type=FlowType.ORDINARY)
+    result = run(ask(tmp_path / "run", scenario), QUIET)
+    trial = stored_trial(result)
+    assert reasons(trial) == []
     alive = most = 0
     order = []
     for event in trial["engine_events"]:
@@ -169,15 +92,17 @@ def test_a_component_that_misbehaves(
     tmp_path: Path, component: str, status: str, says: str, counted: dict[str, int]
 ) -> None:
     """Each kind of misbehaviour is named, counted, and does not spoil the trials beside it."""
-    broken = _scenario(tmp_path, component)
-    healthy = replace(_healthy(tmp_path), name="healthy")
-    result = run(_request(tmp_path / "run", broken, healthy), QUIET)
-    trials = {_trial(result, index)["scenario"]: _trial(result, index) for index in (1, 2)}
+    broken = small_scenario(tmp_path, component)
+    sound = replace(healthy(tmp_path), name="healthy")
+    result = run(ask(tmp_path / "run", broken, sound), QUIET)
+    trials = {
+        stored_trial(result, index)["scenario"]: stored_trial(result, index) for index in (1, 2)
+    }
     trial = trials["broken"]
     assert trial["status"] == status, trial["reasons"]
     assert says in "; ".join(trial["reasons"])
     assert {name: trial["accounting"][name] for name in counted} == counted
-    assert _reasons(trials["healthy"]) == []
+    assert reasons(trials["healthy"]) == []
     assert result.status == "complete"
     assert says in "; ".join(result.problems)
     _assert_clean(tmp_path / "run")
@@ -185,8 +110,8 @@ def test_a_component_that_misbehaves(
 
 def test_errors_name_the_step_and_the_message(tmp_path: Path) -> None:
     """What a component raised is kept with its step and the execution it belongs to."""
-    result = run(_request(tmp_path / "run", _scenario(tmp_path, "raises")), QUIET)
-    errors = _trial(result)["errors"]
+    result = run(ask(tmp_path / "run", small_scenario(tmp_path, "raises")), QUIET)
+    errors = stored_trial(result)["errors"]
     assert [error["step"] for error in errors] == ["middle"] * 5
     assert sorted(error["trace"] for error in errors) == [1, 2, 3, 4, 5]
     assert all("Error" in error["error"] for error in errors)
@@ -195,9 +120,9 @@ def test_errors_name_the_step_and_the_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize("component", ["raises", "silent", "exits"])
 def test_an_ordinary_flow_with_a_component_that_misbehaves(tmp_path: Path, component: str) -> None:
     """The ordinary mode ends such an execution too, without waiting for steps that never come."""
-    scenario = replace(_scenario(tmp_path, component), flow_type=FlowType.ORDINARY)
-    result = run(_request(tmp_path / "run", scenario), QUIET)
-    trial = _trial(result)
+    scenario = replace(small_scenario(tmp_path, component), flow_type=FlowType.ORDINARY)
+    result = run(ask(tmp_path / "run", scenario), QUIET)
+    trial = stored_trial(result)
     assert trial["status"] in {"invalid", "failed"}
     assert all(instance["step"] < 2 for instance in trial["instances"])
     _assert_clean(tmp_path / "run")
@@ -205,7 +130,7 @@ def test_an_ordinary_flow_with_a_component_that_misbehaves(tmp_path: Path, compo
 
 def test_a_broker_that_dies_keeps_what_was_measured(tmp_path: Path) -> None:
     """The trial before is kept and readable, the run says that the broker went away."""
-    scenario = _healthy(tmp_path, messages=100, starts=3)
+    scenario = healthy(tmp_path, messages=100, starts=3)
     out = tmp_path / "run"
     killed = threading.Event()
 
@@ -218,7 +143,7 @@ def test_a_broker_that_dies_keeps_what_was_measured(tmp_path: Path) -> None:
                     os.kill(process.pid, signal.SIGKILL)
 
     with pytest.raises(HopbenchError, match=r"(?i)nats|broker"):
-        run(_request(out, scenario), Progress(phase=lambda _: None, step=kill_broker))
+        run(ask(out, scenario), Progress(phase=lambda _: None, step=kill_broker))
     assert killed.is_set()
     document = json.loads((out / "run.json").read_text())
     assert document["status"] == "failed"
@@ -229,7 +154,7 @@ def test_a_broker_that_dies_keeps_what_was_measured(tmp_path: Path) -> None:
 
 def test_no_broker_there(tmp_path: Path) -> None:
     """A URL at which nothing listens is named, and nothing is left."""
-    request = _request(tmp_path / "run", _healthy(tmp_path), broker="nats://127.0.0.1:1")
+    request = ask(tmp_path / "run", healthy(tmp_path), broker="nats://127.0.0.1:1")
     with pytest.raises(HopbenchError, match=r"127\.0\.0\.1:1"):
         run(request, QUIET)
     _assert_clean(tmp_path / "run")
@@ -278,7 +203,7 @@ def test_a_full_disk_keeps_what_was_measured(
 
     monkeypatch.setattr(rundir, "_write_table", full)
     with pytest.raises(DataError, match="No space left on device"):
-        run(_request(tmp_path / "run", _healthy(tmp_path, starts=3)), QUIET)
+        run(ask(tmp_path / "run", healthy(tmp_path, starts=3)), QUIET)
     document = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (document["status"], len(document["trials"])) == ("failed", 1)
     _assert_clean(tmp_path / "run")
@@ -289,19 +214,19 @@ def test_a_run_directory_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
     with pytest.raises(InputError, match="not empty"):
-        run(_request(tmp_path / "run", _healthy(tmp_path)), QUIET)
+        run(ask(tmp_path / "run", healthy(tmp_path)), QUIET)
     assert (tmp_path / "run" / "precious").read_text() == "x"
 
 
 def test_a_slow_handler_keeps_its_connection(tmp_path: Path) -> None:
     """A process() of several seconds is handled once, not redelivered, and loses no connection."""
-    scenario = _scenario(tmp_path, "slow", config="config.sleep_s = 3.0")
+    scenario = small_scenario(tmp_path, "slow", config="config.sleep_s = 3.0")
     scenario = replace(
         scenario, profiles={"quick": Profile(starts=1, messages=1)}, drain_timeout_s=10.0
     )
     began = time.monotonic()
-    result = run(_request(tmp_path / "run", scenario), QUIET)
-    trial = _trial(result)
-    assert _reasons(trial) == []
+    result = run(ask(tmp_path / "run", scenario), QUIET)
+    trial = stored_trial(result)
+    assert reasons(trial) == []
     assert time.monotonic() - began > 3.0
     assert trial["accounting"]["duplicated"] == 0
