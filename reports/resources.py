@@ -170,9 +170,11 @@ def _idle(trial: Trial) -> Totals:
     if start_ns is not None and end_ns is not None and end_ns > start_ns:
         window_s = (end_ns - start_ns) / _NS_PER_S
         total[MB] = sum(track.mb_seconds(start_ns, end_ns) for track in tracks) / window_s
+    sent_ns = trial.executions.send[1]
+    first_ns = int(sent_ns.min()) if sent_ns.size else start_ns
     windows = [
         (a, b)
-        for a, b in ((record.flow_consuming_ns, start_ns), (end_ns, record.flow_stop_ns))
+        for a, b in ((record.flow_consuming_ns, first_ns), (end_ns, record.flow_stop_ns))
         if a is not None and b is not None and b - a >= MIN_IDLE_NS
         and all(track.covers(a, b) for track in tracks)
     ]  # fmt: skip

@@ -159,11 +159,6 @@ def problems(evidence: Evidence) -> list[str]:
             reasons = "; ".join(trial.reasons) or "no reason was recorded"
             found.append(f"{name}: {trial.status}: {reasons}")
         integrity = trial.executions.integrity
-        if integrity.negative_transit:
-            found.append(
-                f"{name}: {integrity.negative_transit} messages were delivered before their "
-                "sender's write returned: negative transit, kept as measured"
-            )
         if integrity.negative > integrity.negative_transit:
             found.append(
                 f"{name}: {integrity.negative - integrity.negative_transit} intervals are negative "
@@ -173,6 +168,7 @@ def problems(evidence: Evidence) -> list[str]:
             found.append(f"{name}: {integrity.duplicated} messages were handled more than once")
         found += [f"{name}: {problem}" for problem in trial.record.resource_problems or ()]
         found += [f"{name}: step {e.step}: {e.error}" for e in trial.record.errors[:5]]
+    found += _negative_transits(evidence)
     floor = evidence.run.floor
     for side in (floor.before, floor.after) if floor else ():
         found += [f"floor: {problem}" for problem in (side or {}).get("problems", [])]
@@ -182,6 +178,21 @@ def problems(evidence: Evidence) -> list[str]:
             f"the machine's floor moved during the run: the bare broker hop took {moved:.2f} times "
             "as long after it as before it"
         )
+    return found
+
+
+def _negative_transits(evidence: Evidence) -> list[str]:
+    """One line a scenario: where deliveries were seen before their sender's write had returned."""
+    found = []
+    for scenario in evidence.run.scenarios:
+        trials = evidence.stored(scenario.name)
+        count = sum(trial.executions.integrity.negative_transit for trial in trials)
+        of = sum(t.executions.count * t.executions.step_count for t in trials)
+        if count:
+            found.append(
+                f"{scenario.name}: in {count} of {of} hops the message was delivered before its "
+                "sender's write had returned; such a transit is negative, and kept as measured"
+            )
     return found
 
 

@@ -5,7 +5,8 @@ whole starts are drawn with replacement (a cluster bootstrap). An interval is th
 minus the bootstrap's standard deviation, times Student's t for the number of starts, times
 sqrt(S / (S - 1)): plain percentile intervals are too narrow for the few starts that a run has
 (T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, sections 3.2 and 4.3).
-With fewer than three starts there is no interval.
+Where all resamples are above zero, this is done on the logarithm: starts differ by factors, and the
+bounds stay above zero. With fewer than three starts there is no interval.
 
 Quantiles are type 8 of R. Hyndman and Y. Fan, "Sample Quantiles in Statistical Packages", 1996:
 median-unbiased whatever the distribution.
@@ -170,8 +171,11 @@ def ratio(above: Samples, below: Samples, bootstrap: Bootstrap) -> Estimate | No
 def _estimate(value: float, replicates: Floats, starts: int, count: int) -> Estimate:
     """The estimate with its interval from the bootstrap's replicates."""
     tail = 1 - (1 - CONFIDENCE) / 2
-    t = float(special.stdtrit(starts - 1, tail))
-    half = t * float(np.sqrt(starts / (starts - 1)) * replicates.std())
+    factor = float(special.stdtrit(starts - 1, tail)) * np.sqrt(starts / (starts - 1))
+    if value > 0 and replicates.min() > 0:
+        spread = float(np.exp(factor * np.log(replicates / value).std()))
+        return Estimate(value, value / spread, value * spread, starts, count)
+    half = float(factor * replicates.std())
     return Estimate(value, value - half, value + half, starts, count)
 
 

@@ -127,6 +127,19 @@ def test_lost_by_the_records_alone(tmp_path: Path) -> None:
     assert "1 of 2 messages were accepted and then lost" in results["problems"][0]
 
 
+def test_negative_transits_are_told_once(tmp_path: Path) -> None:
+    """However many trials have them, negative transits are one line a scenario."""
+
+    def shape(_: int) -> list[Json]:
+        records = tiny.message(1)
+        records[3]["t0_ns"] = records[2]["t2_ns"] - 1
+        return records
+
+    problems = analyse(tiny.run(tmp_path, tiny.starts(3, shape)))["problems"]
+    assert len(problems) == 1
+    assert problems[0].startswith("realtime: in 3 of 9 hops")
+
+
 def test_duplicates_are_told(tmp_path: Path) -> None:
     """A message that was handled twice is a problem that the reader sees."""
 

@@ -67,12 +67,24 @@ def test_short_data_has_no_p99() -> None:
 
 def test_mean_of_known_starts() -> None:
     """The interval of a mean is Student's over the starts' means, up to the bootstrap's noise."""
-    found = mean(samples([1.0], [2.0], [3.0], [4.0], [5.0]), Bootstrap(7))
+    found = mean(samples([-2.0], [-1.0], [0.0], [1.0], [2.0]), Bootstrap(7))
     assert found is not None
     assert found.high is not None
-    assert found.value == 3.0
+    assert found.value == 0.0
     # 2.776 (t of 4 degrees) x 1.5811 (deviation) / sqrt(5)
-    assert found.high - found.value == pytest.approx(1.963, rel=0.08)
+    assert found.high == pytest.approx(1.963, rel=0.08)
+    assert found.high == -(found.low or 0)
+
+
+def test_latencies_have_positive_bounds() -> None:
+    """Starts that differ by factors have an interval that is a factor wide on either side."""
+    found = mean(samples([1.0], [4.0], [16.0]), Bootstrap(7))
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.value == 7.0
+    assert found.low > 0
+    assert found.value / found.low == pytest.approx(found.high / found.value)
 
 
 def test_fewer_than_three_starts_have_no_interval() -> None:
