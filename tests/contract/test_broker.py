@@ -136,11 +136,10 @@ def receive(broker: Broker) -> Delivery:
     return delivery
 
 
-def drain(broker: Broker) -> list[Delivery]:
-    """All that comes until it has been quiet for a while, unsettled."""
-    found = []
-    while (delivery := broker.receive(QUIET_S)) is not None:
-        found.append(delivery)
+def receive_all(broker: Broker, count: int) -> list[Delivery]:
+    """So many deliveries, unsettled, and then no more."""
+    found = [receive(broker) for _ in range(count)]
+    assert broker.receive(QUIET_S) is None
     return found
 
 
@@ -446,21 +445,21 @@ def test_wake_by_signal(broker: Broker, queue: str) -> None:
 
 @pytest.mark.parametrize("prefetch", [1, 2, 3, 8])
 def test_prefetch_is_kept(broker: Broker, route: Route, queue: str, prefetch: int) -> None:
-    """No more messages than the prefetch are ever unacknowledged; acks make room, in any order."""
-    count = 20
-    publish(broker, route, *[str(n).encode() for n in range(count)])
+    """No more than the prefetch are ever unsettled; settling makes room, in whatever order."""
+    publish(broker, route, *[str(number).encode() for number in range(4 * prefetch)])
     broker.subscribe(queue, prefetch=prefetch)
-    held = drain(broker)
-    assert [int(delivery.message.body) for delivery in held] == list(range(prefetch))
-    handled = 0
-    while held:
-        broker.ack(held.pop())
-        handled += 1
-        if handled + len(held) < count and not held:
-            held = [receive(broker)]
-        held += drain(broker) if handled % 7 == 0 else []
-        assert len(held) <= prefetch
-    assert handled == count
+    first = receive_all(broker, prefetch)
+    assert [int(delivery.message.body) for delivery in first] == list(range(prefetch))
+    for delivery in reversed(first):
+        broker.ack(delivery)
+    for delivery in receive_all(broker, prefetch):
+        broker.reject(delivery)
+    rest = []
+    for _ in range(2 * prefetch):
+        delivery = receive(broker)
+        broker.ack(delivery)
+        rest.append(int(delivery.message.body))
+    assert rest == list(range(2 * prefetch, 4 * prefetch))
 
 
 def test_two_consumers_share_a_queue(
@@ -471,8 +470,7 @@ def test_two_consumers_share_a_queue(
     for consumer in consumers:
         consumer.subscribe(queue, prefetch=2)
     publish(broker, route, *[str(n).encode() for n in range(10)])
-    shares = [drain(consumer) for consumer in consumers]
-    assert [len(share) for share in shares] == [2, 2]
+    shares = [receive_all(consumer, 2) for consumer in consumers]
     bodies = {delivery.message.body for share in shares for delivery in share}
     assert len(bodies) == 4
 
@@ -522,11 +520,11 @@ def test_unsettled_comes_back_after_close(
     again = receive(second)
     assert (again.message.body, again.redelivered) == (b"2", True)
     second.ack(again)
-    rest = []
-    while (delivery := second.receive(QUIET_S)) is not None:
+    for expected in (b"3", b"4"):
+        delivery = receive(second)
+        assert delivery.message.body == expected
         second.ack(delivery)
-        rest.append(delivery.message.body)
-    assert rest == [b"3", b"4"]
+    assert second.receive(QUIET_S) is None
 
 
 CRASHING = """
