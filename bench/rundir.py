@@ -113,5 +113,6 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
 def _write_table(path: Path, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
     temporary = path.with_suffix(".part")
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    parquet.write_table(table, temporary, compression="zstd")
+    # The reader verifies the checksums: a damaged page is found, not misread.
+    parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
     os.replace(temporary, path)

@@ -9,8 +9,9 @@ import shutil
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ from bench.choice import Choice
 from bench.machine import look_at_engine
 from bench.rundir import RunWriter
 from bench.stage import Stage, open_stage, revisions
-from bench.trial import Plan, prepare_images, run_trial
+from bench.trial import Outcome, Plan, prepare_images, run_trial
 from runtime.clock import clock_id
 from runtime.errors import HopbenchError, MeasurementError
 from runtime.model import FlowType
@@ -30,6 +31,9 @@ from scenarios.model import Claim, Scenario
 FLOOR_MESSAGES = 200
 FLOOR_RATE_HZ = 50.0
 FLOOR_BODY_BYTES = 1024
+REPEATS_SHARE = 4
+"""One trial in so many may be repeated where the load generator was late: a busy machine, not a
+fault of the flow's. The late one is kept and shown; its figures are not used."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -154,8 +158,11 @@ def _measure(
         images = prepare_images(stage, request.scenarios)
         progress.phase("floor before")
         writer.floor("before", _floor(stage, request.seed, request.floor_messages))
-        for done, plan in enumerate(plans):
-            progress.step(done, len(plans))
+        waiting = deque(plans)
+        done, spare = 0, 1 + len(plans) // REPEATS_SHARE
+        while waiting:
+            plan = waiting.popleft()
+            progress.step(done, done + 1 + len(waiting))
             label = plan.scenario.name
             if plan.containers is not None:
                 label += f" ({plan.containers} containers)"
@@ -165,20 +172,30 @@ def _measure(
                 images,
                 say=lambda text, label=label: progress.phase(f"{label}: {text}"),  # type: ignore[misc]
             )
-            writer.trial(outcome)
-            document = outcome.document
-            if document["status"] != "valid":
-                reasons = "; ".join(document["reasons"])
-                problems.append(f"trial {plan.index} ({label}) is {document['status']}: {reasons}")
-            if "fatal" in document:
-                raise MeasurementError(
-                    f"the broker went away during trial {plan.index}: {document['fatal']}",
-                    where=label,
-                    remedy="The trials saved until now are kept and can be reported",
-                )
-        progress.step(len(plans), len(plans))
+            done += 1
+            if outcome.only_late and spare and plan.repeats is None:
+                spare -= 1
+                index = 1 + done + len(waiting)
+                waiting.append(replace(plan, index=index, repeats=plan.index))
+            _keep(outcome, plan, label, writer, problems)
+        progress.step(done, done)
         progress.phase("floor after")
         writer.floor("after", _floor(stage, request.seed + 1, request.floor_messages))
+
+
+def _keep(outcome: Outcome, plan: Plan, label: str, writer: RunWriter, problems: list[str]) -> None:
+    """Save a trial, and note what is wrong with it. Raises when no further trial could run."""
+    writer.trial(outcome)
+    document = outcome.document
+    if document["status"] != "valid":
+        reasons = "; ".join(document["reasons"])
+        problems.append(f"trial {plan.index} ({label}) is {document['status']}: {reasons}")
+    if "fatal" in document:
+        raise MeasurementError(
+            f"the broker went away during trial {plan.index}: {document['fatal']}",
+            where=label,
+            remedy="The trials saved until now are kept and can be reported",
+        )
 
 
 def _floor(stage: Stage, seed: int, messages: int) -> dict[str, Any]:

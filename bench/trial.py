@@ -32,6 +32,7 @@ START_TIMEOUT_S = 60.0
 EXECUTION_TIMEOUT_S = 180.0
 LAG_LIMIT_MS = 50.0
 RATE_LIMIT = 0.99
+GENERATOR = "the load generator"
 LOAD_INSTANCE = 0xFFFF
 Prepared = dict[tuple[str, str], tuple[Revision, Image]]
 """By scenario and component: the revision, and what its steps are started from."""
@@ -44,13 +45,17 @@ _ERRORS_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one trial is to do. ``messages`` is per message cell."""
+    """What one trial is to do. ``messages`` is per message cell.
+
+    ``repeats`` is the index of the trial that this one replaces.
+    """
 
     index: int
     scenario: Scenario
     containers: int | None
     messages: int
     seed: int
+    repeats: int | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +66,13 @@ class Outcome:
     spans: dict[str, np.ndarray[Any, Any]]
     resources: Mapping[str, np.ndarray[Any, Any]]
     logs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def only_late(self) -> bool:
+        """Whether nothing but the load generator's own lateness makes the trial invalid."""
+        reasons = self.document["reasons"]
+        late = all(reason.startswith(GENERATOR) for reason in reasons)
+        return self.document["status"] == "invalid" and late
 
 
 def run_trial(
@@ -176,7 +188,6 @@ class _Trial:
                     self._realtime(deployment, services)
                 else:
                     self._ordinary(deployment)
-                self._floor()
             finally:
                 self._collect_errors(deployment)
                 if stage_lives(self.stage):
@@ -194,6 +205,9 @@ class _Trial:
                 before = flow.alive()
                 self._submit(deployment)
                 self._drain(flow)
+                # The pair of bare clients has its turn while the flow idles, which shows at the same
+                # time what an idle flow costs.
+                self._floor()
                 self.alive = (before, flow.alive())
                 self.connections = connections_of(self.stage, flow.started, services)
             finally:
@@ -375,6 +389,7 @@ class _Trial:
         ids = {started.instance.id: started.step for started in self.started}
         return {
             "index": plan.index,
+            "repeats": plan.repeats,
             "scenario": scenario.name,
             "flow_type": str(scenario.flow_type),
             "flow": self.flow.name,
@@ -443,11 +458,11 @@ class _Trial:
         behind_ms = 1e3 * (taken_s - planned_s)
         if taken_s * RATE_LIMIT > planned_s and behind_ms > LAG_LIMIT_MS:
             self._blame(
-                f"the load generator reached {load['achieved_rate_hz']:.1f} of "
+                f"{GENERATOR} reached {load['achieved_rate_hz']:.1f} of "
                 f"{load['target_rate_hz']:.1f} messages a second"
             )
         if load["lag_p99_ms"] > LAG_LIMIT_MS:
-            self._blame(f"the load generator was late by {load['lag_p99_ms']:.1f} ms (p99)")
+            self._blame(f"{GENERATOR} was late by {load['lag_p99_ms']:.1f} ms (p99)")
         if len(clocks | {clock_id()}) > 1:
             self._blame(f"clocks differ between processes: {sorted(clocks | {clock_id()})}")
 

@@ -25,10 +25,10 @@ def _left(folder: Path) -> list[str]:
     run_id = json.loads((folder / "run.json").read_text())["run_id"]
     client = docker.DockerClient()
     try:
-        filters = {"label": f"hopbench.run={run_id}"}
-        containers = client.containers.list(all=True, filters=filters)
-        networks = client.networks.list(filters=filters)
-        return [str(one.name) for one in (*containers, *networks)]
+        label = f"hopbench.run={run_id}"
+        containers = client.containers.list(all=True, filters={"label": label})
+        networks = client.networks.list(filters={"label": label})
+        return [str(one.id) for one in (*containers, *networks)]
     finally:
         client.close()
 
@@ -115,8 +115,8 @@ def test_a_broker_container_that_dies(tmp_path: Path) -> None:
         if done == 1:
             run_id = json.loads((out / "run.json").read_text())["run_id"]
             client = docker.DockerClient()
-            filters = {"label": f"hopbench.run={run_id}", "name": "broker"}
-            for container in client.containers.list(filters=filters):
+            label = f"hopbench.run={run_id}"
+            for container in client.containers.list(filters={"label": label, "name": "broker"}):
                 container.kill()
             client.close()
 
