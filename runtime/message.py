@@ -98,11 +98,17 @@ def encode_headers(ids: Ids, extra: Mapping[str, str | int]) -> dict[str, str | 
 
 def decode_ids(headers: Mapping[str, str | int]) -> Ids:
     """The ids of a message. Raises ValueError naming the header that is missing or malformed."""
-    return Ids(
-        _hex(headers, "threadId"),
-        _hex(headers, "messageId"),
-        _hex(headers, "parentMessageId") if "parentMessageId" in headers else 0,
-    )
+    try:
+        parent = headers.get("parentMessageId")
+        return Ids(
+            int(headers["threadId"], 16),  # type: ignore[arg-type]  # checked by the except below
+            int(headers["messageId"], 16),  # type: ignore[arg-type]
+            int(parent, 16) if parent is not None else 0,  # type: ignore[arg-type]
+        )
+    except KeyError as error:
+        raise ValueError(f"the message has no header {error}") from None
+    except TypeError:
+        raise ValueError("an id in the message's headers is not a string") from None
 
 
 def carried(headers: Mapping[str, str | int]) -> dict[str, str | int]:
@@ -113,9 +119,3 @@ def carried(headers: Mapping[str, str | int]) -> dict[str, str | int]:
         if key.startswith("x-eio-meta-") or key == "reply_to"
     }
 
-
-def _hex(headers: Mapping[str, str | int], name: str) -> int:
-    try:
-        return int(str(headers[name]), 16)
-    except KeyError:
-        raise ValueError(f"the message has no header {name!r}") from None

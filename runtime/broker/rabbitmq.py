@@ -3,7 +3,7 @@
 pika's callbacks only file what arrives; handlers run outside of pika, on the same thread, so a
 message never changes threads on its way to a component. A second thread may turn the loop through
 :meth:`RabbitBroker.keep_alive` while the owner is inside a slow handler: a lock, free on the usual
-path, keeps the two apart. This is the only module that imports pika.
+path, keeps the two apart. Only this module and ``rabbitmq_wire`` import pika.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ from runtime.broker import (
     Settled,
     Topology,
 )
+from runtime.broker.rabbitmq_wire import EagerLoop, JoiningConnection, Properties
 from runtime.errors import BrokerError, BrokerUnavailable
 
 # What pika logs about a broken connection is raised here as an error with a remedy.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 _REPLY_TIMEOUT_S = 20.0
+_LONGEST_POLL_S = 5.0
+"""pika's loop ends every poll after this time by itself: longer waits need no timer."""
 
 
 class RabbitBroker:
@@ -63,11 +66,12 @@ class RabbitBroker:
         parameters.connection_attempts = 1
         parameters.socket_timeout = timeout_s
         parameters.stack_timeout = timeout_s
-        self._connection: Any = pika.SelectConnection(
+        self._connection: Any = JoiningConnection(
             parameters,
             on_open_callback=lambda _: None,
             on_open_error_callback=self._on_lost,
             on_close_callback=self._on_lost,
+            custom_ioloop=EagerLoop(),
         )
         self._loop: Any = self._connection.ioloop
         self._loop.activate_poller()
@@ -128,22 +132,23 @@ class RabbitBroker:
         """Publish with the mandatory flag and a confirm; return when the socket has all of it."""
         with self._lock:
             self._raise_if_lost()
-            properties = pika.BasicProperties(
-                content_type="application/json",
-                content_encoding="utf8",
-                delivery_mode=2 if message.persistent else 1,
-                headers=dict(message.headers),
-                message_id=str(self._next_tag),
+            tag = self._next_tag
+            properties = Properties(
+                message.headers, persistent=message.persistent, tag=str(tag)
             )
-            self._unsettled[self._next_tag] = settled
-            self._next_tag += 1
+            self._unsettled[tag] = settled
+            self._next_tag = tag + 1
+            self._connection.hold()
             try:
                 self._channel.basic_publish(
                     route.exchange, route.key, message.body, properties, mandatory=True
                 )
             except AMQPError as error:
                 raise self._lost(error) from error
-            self._flush()
+            finally:
+                self._connection.release()
+            if self._connection.unwritten_bytes():
+                self._flush()
             return time.monotonic_ns()
 
     def settle(self, timeout_s: float) -> bool:
@@ -197,14 +202,16 @@ class RabbitBroker:
         with self._lock:
             self._raise_if_lost()
             self._channel.basic_ack(delivery.tag)
-            self._flush()
+            if self._connection.unwritten_bytes():
+                self._flush()
 
     def reject(self, delivery: Delivery) -> None:
         """Reject without requeue, and write it out."""
         with self._lock:
             self._raise_if_lost()
             self._channel.basic_reject(delivery.tag, requeue=False)
-            self._flush()
+            if self._connection.unwritten_bytes():
+                self._flush()
 
     def get(self, queue: str) -> Delivery | None:
         """basic.get with automatic acknowledgement."""
@@ -307,11 +314,14 @@ class RabbitBroker:
                 self._raise_if_lost()
 
     def _poll(self, wait_s: float) -> None:
-        timeout = self._loop.call_later(max(wait_s, 0.0), _nothing)
-        try:
+        if wait_s >= _LONGEST_POLL_S:
             self._loop.poll()
-        finally:
-            self._loop.remove_timeout(timeout)
+        else:
+            timeout = self._loop.call_later(max(wait_s, 0.0), _nothing)
+            try:
+                self._loop.poll()
+            finally:
+                self._loop.remove_timeout(timeout)
         self._loop.process_timeouts()
 
     def _run_settlements(self) -> None:
@@ -321,11 +331,11 @@ class RabbitBroker:
             settled(accepted, learned_ns)
 
     def _flush(self) -> None:
-        # pika writes when its loop finds the socket writable: turn it until nothing is left. It
-        # waits where the broker pushes back, which is what a full socket means.
-        while self._connection._get_write_buffer_size() > 0:
+        # The socket did not take all of it: turn the loop until it has. That waits where the broker
+        # pushes back, which is what a full socket means.
+        while self._connection.unwritten_bytes():
             self._loop.poll()
-            if self._connection._get_write_buffer_size() > 0:
+            if self._connection.unwritten_bytes():
                 # That a write has failed is told by a callback, not by the write.
                 self._loop.process_timeouts()
                 self._raise_if_lost()
@@ -410,10 +420,10 @@ def _ignore(_frame: Any) -> None:
 
 def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
     delivered_ns = time.monotonic_ns()
-    headers = {
-        # pika has a type of its own for what does not fit into 32 bits.
-        name: int(value) if isinstance(value, int) else value
-        for name, value in (properties.headers or {}).items()
-    }
+    headers = properties.headers or {}
+    for name, value in headers.items():
+        if type(value) is not str and isinstance(value, int):
+            # pika has a type of its own for what does not fit into 32 bits.
+            headers[name] = int(value)
     message = Message(body, headers, properties.delivery_mode == 2)
     return Delivery(message, method.delivery_tag, delivered_ns, method.redelivered)

@@ -4,6 +4,7 @@ import time
 
 FIRST_INSTRUCTION_NS = time.monotonic_ns()
 
+import gc  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import resource  # noqa: E402
@@ -58,6 +59,8 @@ def main() -> int:
     broker = connect(settings.broker_url, name=f"{settings.flow}/{settings.step}")
     _mark(spool, Mark.CONNECTED)
     handler = Handler(settings, broker, component, spool, context, cipher)
+    # What is there now stays: the collector need not look at it again, least of all within a hop.
+    gc.freeze()
     stopping = _stop_on_signal(broker)
     broker.subscribe(settings.queue, prefetch=settings.prefetch)
     _mark(spool, Mark.CONSUMING)
