@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pika
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
 from runtime.broker import (
     Binding,
@@ -30,7 +30,12 @@ from runtime.broker import (
     Settled,
     Topology,
 )
-from runtime.broker.rabbitmq_wire import EagerLoop, JoiningConnection, Properties
+from runtime.broker.rabbitmq_wire import (
+    DirectConnection,
+    EagerLoop,
+    message_properties,
+    publish_method,
+)
 from runtime.errors import BrokerError, BrokerUnavailable
 
 # What pika logs about a broken connection is raised here as an error with a remedy.
@@ -56,6 +61,7 @@ class RabbitBroker:
         self._get_empty: Callable[[Any], None] = _ignore
         self._woken = False
         self._next_tag = 1
+        self._methods: dict[Route, bytes] = {}
         self._failure: BaseException | None = None
         self._consumed: dict[str, str] = {}
         self._ended: str | None = None
@@ -66,7 +72,7 @@ class RabbitBroker:
         parameters.connection_attempts = 1
         parameters.socket_timeout = timeout_s
         parameters.stack_timeout = timeout_s
-        self._connection: Any = JoiningConnection(
+        self._connection: Any = DirectConnection(
             parameters,
             on_open_callback=lambda _: None,
             on_open_error_callback=self._on_lost,
@@ -77,6 +83,7 @@ class RabbitBroker:
         self._loop.activate_poller()
         try:
             self._await(lambda: self._connection.is_open, timeout_s, "no connection")
+            self._connection.receive_in_one()
             self._channel = self._open_channel()
             self._channel.add_on_return_callback(self._on_return)
             self._channel.add_on_cancel_callback(self._on_cancelled)
@@ -132,21 +139,21 @@ class RabbitBroker:
         """Publish with the mandatory flag and a confirm; return when the socket has all of it."""
         with self._lock:
             self._raise_if_lost()
+            if not self._channel.is_open:
+                raise self._lost(ChannelWrongStateError("the channel is closed"))
+            method = self._methods.get(route)
+            if method is None:
+                method = publish_method(self._channel.channel_number, *route)
+                self._methods[route] = method
             tag = self._next_tag
-            properties = Properties(
+            self._next_tag = tag + 1
+            properties = message_properties(
                 message.headers, persistent=message.persistent, tag=str(tag)
             )
             self._unsettled[tag] = settled
-            self._next_tag = tag + 1
-            self._connection.hold()
-            try:
-                self._channel.basic_publish(
-                    route.exchange, route.key, message.body, properties, mandatory=True
-                )
-            except AMQPError as error:
-                raise self._lost(error) from error
-            finally:
-                self._connection.release()
+            self._connection.send_message(
+                self._channel.channel_number, method, properties, message.body
+            )
             if self._connection.unwritten_bytes():
                 self._flush()
             return time.monotonic_ns()

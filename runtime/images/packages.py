@@ -18,8 +18,8 @@ from runtime.errors import ImageError
 from runtime.images.recipe import ROOT
 from runtime.launch.owner import cache_folder
 
-WORKER = ("pika", "jsonata-python", "nats-py", "cryptography")
-LOAD = ("locust", "pika", "nats-py", "cryptography")
+WORKER = ("pika", "orjson", "jsonata-python", "nats-py", "cryptography")
+LOAD = ("locust", "pika", "orjson", "nats-py", "cryptography")
 CONSTRAINTS = ROOT / "constraints.txt"
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _LAST_LINES = 15

@@ -27,6 +27,8 @@ from runtime.worker.component import Context, Loaded
 from runtime.worker.settings import Settings
 
 now_ns = time.monotonic_ns
+_OWN_HEADERS = 3
+"""A message with no more headers than its ids has none that are carried along."""
 
 
 class _Output:
@@ -176,8 +178,12 @@ class Handler:
             return
         self._next_id += 1
         output = _Output(self._next_id, emit_ns)
-        ids = Ids(item.ids.trace, output.message, item.ids.message)
-        headers = encode_headers(ids, carried(item.delivery.message.headers))
+        inherited = item.delivery.message.headers
+        # As encode_headers() does it, without formatting again what came as text.
+        headers = carried(inherited) if len(inherited) > _OWN_HEADERS else {}
+        headers["messageId"] = f"{self._next_id:016x}"
+        headers["threadId"] = inherited["threadId"]
+        headers["parentMessageId"] = inherited["messageId"]
         item.outputs.append(output)
         item.unsettled += 1
 
