@@ -205,8 +205,8 @@ class _Trial:
                 before = flow.alive()
                 self._submit(deployment)
                 self._drain(flow)
-                # The pair of bare clients has its turn while the flow idles, which shows at the same
-                # time what an idle flow costs.
+                # The bare clients have their turn while the flow idles: at the same time this shows
+                # what an idle flow costs.
                 self._floor()
                 self.alive = (before, flow.alive())
                 self.connections = connections_of(self.stage, flow.started, services)

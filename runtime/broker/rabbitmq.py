@@ -191,10 +191,13 @@ class RabbitBroker:
         while not self._deliveries:
             remaining = deadline - time.monotonic()
             self._turn(remaining)
+            if self._deliveries:
+                # At once: what was settled meanwhile is told by the next call.
+                break
             self._run_settlements()
-            if not self._deliveries and self._ended is not None:
+            if self._ended is not None:
                 raise BrokerError(self._ended, where=self._where)
-            if not self._deliveries and (remaining <= 0 or self._woken):
+            if remaining <= 0 or self._woken:
                 self._woken = False
                 return None
         return self._deliveries.popleft()
@@ -321,15 +324,16 @@ class RabbitBroker:
                 self._raise_if_lost()
 
     def _poll(self, wait_s: float) -> None:
+        # Timers first: what the poll brings in is then handed out without more ado.
+        self._loop.process_timeouts()
         if wait_s >= _LONGEST_POLL_S:
             self._loop.poll()
-        else:
-            timeout = self._loop.call_later(max(wait_s, 0.0), _nothing)
-            try:
-                self._loop.poll()
-            finally:
-                self._loop.remove_timeout(timeout)
-        self._loop.process_timeouts()
+            return
+        timeout = self._loop.call_later(max(wait_s, 0.0), _nothing)
+        try:
+            self._loop.poll()
+        finally:
+            self._loop.remove_timeout(timeout)
 
     def _run_settlements(self) -> None:
         # By the owner only, and outside of pika: a settlement may ack, publish and raise.
