@@ -130,9 +130,9 @@ def message_properties(headers: Mapping[str, str | int], *, persistent: bool, ta
             data.encode_value(pieces, value)
     table = b"".join(pieces)
     mode = b"\x02" if persistent else b"\x01"
-    name = tag.encode()
+    identity = tag.encode()
     return b"".join(
-        (_FIXED, struct.pack(">I", len(table)), table, mode, bytes((len(name),)), name)
+        (_FIXED, struct.pack(">I", len(table)), table, mode, bytes((len(identity),)), identity)
     )
 
 

@@ -27,8 +27,6 @@ from runtime.worker.component import Context, Loaded
 from runtime.worker.settings import Settings
 
 now_ns = time.monotonic_ns
-_OWN_HEADERS = 3
-"""A message with no more headers than its ids has none that are carried along."""
 
 
 class _Output:
@@ -179,8 +177,10 @@ class Handler:
         self._next_id += 1
         output = _Output(self._next_id, emit_ns)
         inherited = item.delivery.message.headers
-        # As encode_headers() does it, without formatting again what came as text.
-        headers = carried(inherited) if len(inherited) > _OWN_HEADERS else {}
+        # As encode_headers() does it, without formatting again what came as text; a message with no
+        # more headers than its ids has none that are carried along.
+        own = 3 if item.ids.parent else 2
+        headers = carried(inherited) if len(inherited) > own else {}
         headers["messageId"] = f"{self._next_id:016x}"
         headers["threadId"] = inherited["threadId"]
         headers["parentMessageId"] = inherited["messageId"]

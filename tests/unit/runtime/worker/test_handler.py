@@ -1,0 +1,273 @@
+"""What a worker does with one message, in every turn that it can take."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.broker import Delivery, Message, QueueDepth, Route, Settled, Topology
+from runtime.message import Ids, decode_body, encode_body, encode_headers
+from runtime.spans import EMIT, ERROR, FIRST, OK, PROCESS, REDELIVERED, REFUSED, UNSETTLED, Spool
+from runtime.spool import Records, read_spool
+from runtime.worker.component import Context, Loaded
+from runtime.worker.handler import Handler
+from runtime.worker.settings import read_settings
+
+Process = Callable[[dict[str, Any], dict[str, Any], dict[str, Any], Context], Any]
+
+
+class BrokerInHand:
+    """A broker whose settlements the test makes itself."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[Route, Message, Settled | None]] = []
+        self.acked: list[object] = []
+        self.rejected: list[object] = []
+
+    def publish(self, route: Route, message: Message, settled: Settled | None = None) -> int:
+        """Keep it."""
+        self.published.append((route, message, settled))
+        return 50
+
+    def settle_all(self, accepted: bool = True) -> None:
+        """Say of everything published that it was accepted, or refused."""
+        published, self.published = self.published, []
+        for _, _, settled in published:
+            if settled is not None:
+                settled(accepted, 60)
+
+    def ack(self, delivery: Delivery) -> None:
+        """Note it."""
+        self.acked.append(delivery.tag)
+
+    def reject(self, delivery: Delivery) -> None:
+        """Note it."""
+        self.rejected.append(delivery.tag)
+
+    def declare(self, topology: Topology) -> None: ...  # noqa: D102
+    def delete(self, topology: Topology) -> None: ...  # noqa: D102
+    def subscribe(self, queue: str, *, prefetch: int) -> None: ...  # noqa: D102
+    def receive(self, timeout_s: float) -> Delivery | None: ...  # noqa: D102
+    def settle(self, timeout_s: float) -> bool: ...  # type: ignore[empty-body]  # noqa: D102
+    def keep_alive(self) -> None: ...  # noqa: D102
+    def wake(self) -> None: ...  # noqa: D102
+    def depth(self, queue: str) -> QueueDepth: ...  # type: ignore[empty-body]  # noqa: D102
+    def get(self, queue: str) -> Delivery | None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Bench:
+    """A handler around one ``process``, with its broker and its spool."""
+
+    def __init__(self, folder: Path, process: Process, **environment: str) -> None:
+        self.broker = BrokerInHand()
+        self.path = folder / "a.spool"
+        settings = read_settings(
+            {
+                "ELASTICIO_AMQP_URI": "amqp://x",
+                "ELASTICIO_FLOW_ID": "flow",
+                "ELASTICIO_STEP_ID": "step",
+                "ELASTICIO_FUNCTION": "run",
+                "ELASTICIO_LISTEN_MESSAGES_ON": "queue",
+                "ELASTICIO_PUBLISH_MESSAGES_TO": "exchange",
+                "ELASTICIO_DATA_ROUTING_KEY": "next",
+                "ELASTICIO_ERROR_ROUTING_KEY": "errors",
+                "HOPBENCH_COMPONENT": "/component",
+                "HOPBENCH_MAIN": "main.py",
+                **environment,
+            }
+        )
+        context = Context(lambda _event, _payload: None, logging.getLogger("step"), {})
+        spool = Spool(str(self.path), step=1, clock="c")
+        self.handler = Handler(settings, self.broker, Loaded(process), spool, context, None)
+
+    def give(self, body: Any = None, *, tag: int = 1, redelivered: bool = False) -> None:
+        """Hand over one message; its trace is its tag."""
+        headers = {**encode_headers(Ids(tag, 100 + tag, 0), {}), "x-eio-meta-a": "kept"}
+        message = Message(encode_body({"body": body}), headers)
+        self.handler.handle(Delivery(message, tag, 10, redelivered))
+
+    def records(self, kind: int) -> Records:
+        """What was recorded of one kind."""
+        records = read_spool(self.path).records
+        return np.asarray(records[records["kind"] == kind])
+
+
+def _twice(msg: dict[str, Any], _cfg: Any, _snapshot: Any, context: Context) -> None:
+    context.emit("data", {"body": msg["body"]})
+    context.emit("data", msg["body"])
+    context.emit("end")
+
+
+def _raises(_msg: Any, _cfg: Any, _snapshot: Any, _context: Context) -> None:
+    raise KeyError("missing")
+
+
+def test_acked_only_when_all_outputs_are_confirmed(tmp_path: Path) -> None:
+    """The input stays on its queue until the broker has taken everything that came of it."""
+    bench = Bench(tmp_path, _twice)
+    bench.give({"n": 1})
+    assert (len(bench.broker.published), bench.broker.acked) == (2, [])
+    first = bench.broker.published.pop(0)
+    assert first[2] is not None
+    first[2](True, 60)
+    assert (bench.broker.acked, bench.handler.finished) == ([], 0)
+    bench.broker.settle_all()
+    assert (bench.broker.acked, bench.handler.finished) == ([1], 1)
+    assert bench.records(PROCESS)["aux"].tolist() == [2]
+    assert bench.records(EMIT)["outcome"].tolist() == [OK, OK]
+
+
+def test_output_carries_the_execution(tmp_path: Path) -> None:
+    """An output has the trace of its input, the input as its parent, and the meta headers."""
+    bench = Bench(tmp_path, lambda msg, *_: {"body": msg["body"]})
+    bench.give({"n": 1}, tag=7)
+    route, message, _ = bench.broker.published[0]
+    assert route == Route("exchange", "next")
+    assert decode_body(message.body)["body"] == {"n": 1}
+    headers = message.headers
+    assert int(str(headers["threadId"]), 16) == 7
+    assert int(str(headers["parentMessageId"]), 16) == 107
+    assert headers["x-eio-meta-a"] == "kept"
+    bench.broker.settle_all()
+    emitted = bench.records(EMIT)[0]
+    assert int(emitted["message"]) == int(str(headers["messageId"]), 16)
+    assert int(emitted["parent"]) == 107
+
+
+def test_instants_are_in_order(tmp_path: Path) -> None:
+    """A returned output is emitted when process ends; every later instant is later."""
+    bench = Bench(tmp_path, lambda msg, *_: {"body": msg["body"]})
+    bench.give(1)
+    bench.broker.settle_all()
+    (process,), (emit,) = bench.records(PROCESS), bench.records(EMIT)
+    assert process["t0_ns"] < process["t1_ns"] <= process["t2_ns"] <= process["t3_ns"]
+    assert emit["t1_ns"] == process["t2_ns"]
+    assert (emit["t2_ns"], emit["t3_ns"]) == (50, 60)
+
+
+def test_error_goes_to_the_error_queue_with_its_input(tmp_path: Path) -> None:
+    """What process raises is published with the input that caused it; the input is rejected."""
+    bench = Bench(tmp_path, _raises)
+    bench.give({"n": 5})
+    route, message, _ = bench.broker.published[0]
+    report = decode_body(message.body)
+    assert route == Route("exchange", "errors")
+    assert report["error"] == "KeyError: 'missing'"
+    assert '"n":5' in report["errorInput"]
+    bench.broker.settle_all()
+    assert (bench.broker.acked, bench.broker.rejected) == ([], [1])
+    assert bench.records(PROCESS)["outcome"].tolist() == [ERROR]
+
+
+def test_refused_output_is_an_error_of_its_input(tmp_path: Path) -> None:
+    """A full next queue makes the input fail, with the queue's key named."""
+    bench = Bench(tmp_path, lambda msg, *_: {"body": msg["body"]})
+    bench.give(1)
+    bench.broker.settle_all(accepted=False)
+    assert "'next'" in decode_body(bench.broker.published[0][1].body)["error"]
+    bench.broker.settle_all()
+    assert bench.broker.rejected == [1]
+    assert bench.records(EMIT)["outcome"].tolist() == [REFUSED]
+
+
+@pytest.mark.parametrize("returned", [None, {}, 0, ""])
+def test_nothing_returned_is_nothing_emitted(tmp_path: Path, returned: Any) -> None:
+    """A falsy result is no output; the input is acknowledged at once."""
+    bench = Bench(tmp_path, lambda *_: returned)
+    bench.give(1)
+    assert (bench.broker.published, bench.broker.acked) == ([], [1])
+    assert bench.records(PROCESS)["aux"].tolist() == [0]
+
+
+def test_too_large_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    """Over the outgoing limit nothing but the error leaves the step."""
+    bench = Bench(
+        tmp_path, lambda *_: {"body": "x" * 2000}, ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT="1000"
+    )
+    bench.give(1)
+    ((route, message, _),) = bench.broker.published
+    assert route.key == "errors"
+    assert "over the limit of 1000" in decode_body(message.body)["error"]
+
+
+@pytest.mark.parametrize("result", [{"body": {1, 2}}, {"body": 2**70}, {"body": b"raw"}])
+def test_what_json_cannot_hold_is_an_error(tmp_path: Path, result: Any) -> None:
+    """A result that is no JSON fails its input, it does not end the worker."""
+    bench = Bench(tmp_path, lambda *_: result)
+    bench.give(1)
+    assert [route.key for route, _, _ in bench.broker.published] == ["errors"]
+
+
+def test_last_step_emits_nowhere(tmp_path: Path) -> None:
+    """Data of a step that has no next one is dropped, not published."""
+    bench = Bench(tmp_path, lambda msg, *_: msg, ELASTICIO_DATA_ROUTING_KEY="")
+    bench.give({"n": 1})
+    assert (bench.broker.published, bench.broker.acked) == ([], [1])
+
+
+def test_unreadable_message_is_an_error(tmp_path: Path) -> None:
+    """A message without ids, or that is no JSON object, is reported and taken off the queue."""
+    bench = Bench(tmp_path, _twice)
+    bench.handler.handle(Delivery(Message(b"{}", {}), 1, 10, False))
+    headers = encode_headers(Ids(1, 2, 0), {})
+    bench.handler.handle(Delivery(Message(b"nonsense", headers), 2, 10, False))
+    assert [route.key for route, _, _ in bench.broker.published] == ["errors", "errors"]
+    bench.broker.settle_all()
+    assert bench.broker.rejected == [1, 2]
+
+
+def test_flags(tmp_path: Path) -> None:
+    """The first message of a process is marked, and so is one that came again."""
+    bench = Bench(tmp_path, lambda *_: None)
+    bench.give(1, tag=1)
+    bench.give(1, tag=2, redelivered=True)
+    assert bench.records(PROCESS)["flags"].tolist() == [FIRST, REDELIVERED]
+
+
+def test_unsettled_is_recorded_as_such(tmp_path: Path) -> None:
+    """What the broker has not settled when the process ends is not passed off as handled."""
+    bench = Bench(tmp_path, lambda msg, *_: msg)
+    bench.give(1)
+    bench.handler.give_up()
+    assert bench.records(PROCESS)["outcome"].tolist() == [UNSETTLED]
+    assert bench.records(EMIT)["outcome"].tolist() == [UNSETTLED]
+
+
+def test_unknown_event_is_an_error(tmp_path: Path) -> None:
+    """An event that the platform does not have fails the input, by its name."""
+
+    def process(_msg: Any, _cfg: Any, _snapshot: Any, context: Context) -> None:
+        context.emit("datum", 1)
+
+    bench = Bench(tmp_path, process)
+    bench.give(1)
+    assert "datum" in decode_body(bench.broker.published[0][1].body)["error"]
+
+
+def test_emit_outside_of_process_is_refused(tmp_path: Path) -> None:
+    """A context kept beyond process cannot emit: the message would belong to no execution."""
+    kept: list[Context] = []
+
+    def process(_msg: Any, _cfg: Any, _snapshot: Any, context: Context) -> None:
+        kept.append(context)
+
+    bench = Bench(tmp_path, process)
+    bench.give(1)
+    with pytest.raises(Exception, match="outside of process"):
+        kept[0].emit("data", 1)
+
+
+def test_environment_problems_are_named_together() -> None:
+    """Every variable that is missing or malformed is in the one error."""
+    with pytest.raises(Exception, match="ELASTICIO_AMQP_URI") as raised:
+        read_settings({"HOPBENCH_STEP_INDEX": "x", "HOPBENCH_STEP_CONFIG": "[1]"})
+    text = str(raised.value)
+    assert "HOPBENCH_STEP_INDEX" in text
+    assert "HOPBENCH_STEP_CONFIG" in text
+    assert "ELASTICIO_FLOW_ID" in text
