@@ -5,6 +5,7 @@ Both are functions of the facts that :mod:`bench.machine` finds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,7 +141,9 @@ def _engine(machine: Machine) -> list[Finding]:
         seen = engine.base if engine.base_from == "local" else f"{engine.base}, from the registry"
         findings.append(Finding("base image", Status.OK, seen, "building images"))
     if engine.images:
-        seen = ", ".join(engine.images)
+        # By kind: each revision of each component has a tag of its own.
+        kinds = Counter(image.partition(":")[0].partition("/")[2] for image in engine.images)
+        seen = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
         findings.append(Finding("built images", Status.OK, seen, "a quick first run"))
     else:
         findings.append(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.choice import CONTAINER, GIVEN_URL, Choice
 from bench.floor import HopFloor
+from bench.resources import Watchable
 from runtime.broker import Broker, connect
 from runtime.broker.nats_server import NatsServer
 from runtime.broker.node import RabbitNode, free_ports
@@ -36,6 +37,20 @@ class BrokerPlace:
     version: str | None
     instance: Instance | None
     pids: tuple[int, ...]
+
+    def watched(self) -> tuple[Watchable, ...]:
+        """What the resources of the broker are counted of; nothing for a broker by URL."""
+        if self.instance is not None:
+            return (self.instance,)
+        return tuple(BrokerProcess("broker", pid) for pid in self.pids)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerProcess:
+    """One of the processes of a broker that runs without a container."""
+
+    name: str
+    pid: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,8 +168,8 @@ class _Trial:
             for instance, _ in services.values():
                 self.sampler.watch(SERVICES, instance)
             self.sampler.watch(LOAD, self.stage.load)
-            if self.stage.place.instance is not None:
-                self.sampler.watch(BROKER, self.stage.place.instance)
+            for broker in self.stage.place.watched():
+                self.sampler.watch(BROKER, broker)
             deployment = Deployment(
                 flow=self.flow,
                 revisions=self.revisions,

@@ -3,9 +3,9 @@
 Left to itself, pika cuts a message into three writes (method, header, body), each a packet of its
 own, writes them on the next turn of its loop with three more system calls around them, and looks
 for more input after every input. Each costs a hop a few per cent of what a bare hop takes; a
-benchmark (bench/micro, ``test_hop``) holds the sum. So the frames of ``basic.publish`` are made here
-(AMQP 0-9-1, 4.2.3 to 4.2.6; its method is the same for every message of a route), and pika's own
-extension points are used for the rest: a loop (``custom_ioloop``) and a connection class.
+benchmark (bench/micro, ``test_hop``) holds the sum. So the frames of ``basic.publish`` are made
+here (AMQP 0-9-1, 4.2.3 to 4.2.6; its method is the same for every message of a route), and pika's
+own extension points are used for the rest: a loop (``custom_ioloop``) and a connection class.
 """
 
 from __future__ import annotations
