@@ -84,6 +84,10 @@ def connect() -> Client:
         raise EngineUnavailable(
             "we may not use the container engine", where=where, remedy=_GROUP_REMEDY
         ) from error
+    except FileNotFoundError as error:
+        raise EngineUnavailable(
+            "there is no container engine", where=where, remedy=_ABSENT_REMEDY
+        ) from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise EngineUnavailable(
             f"the container engine does not answer: {error}", where=where, remedy=_ABSENT_REMEDY

@@ -175,6 +175,7 @@ def test_no_engine_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(EngineUnavailable, match="--launcher process") as caught:
         DockerLauncher("test-no-engine")
+    assert caught.value.what == "there is no container engine"
     assert caught.value.where == "unix:///nowhere/docker.sock"
 
 
