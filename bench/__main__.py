@@ -131,9 +131,11 @@ def _run(arguments: argparse.Namespace) -> int:
             request,
             session.Progress(
                 phase=lambda text: bar.update(task, description=text),
-                step=lambda done, _: bar.update(task, completed=done),
+                step=lambda done, planned: bar.update(task, completed=done, total=planned),
             ),
         )
+    for note in result.notes:
+        console.print(f"hopbench: {note}", highlight=False, markup=False)
     for problem in result.problems:
         console.print(f"hopbench: {problem}", style="yellow", highlight=False, markup=False)
     path = result.folder

@@ -62,11 +62,51 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. ``problems``: one line for each trial that is not valid."""
+    """How a run ended.
+
+    ``problems``: a line for each trial that failed or is invalid. ``notes``: a line for each trial
+    whose load generator was late, where its cell has valid ones.
+    """
 
     folder: Path
     status: str
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class _Ledger:
+    """Saves trials as they come, and knows what is wrong with each."""
+
+    def __init__(self, writer: RunWriter) -> None:
+        self._writer = writer
+        self._problems: list[str] = []
+        self._late: list[tuple[str, str]] = []
+        self._valid: set[str] = set()
+
+    def keep(self, outcome: Outcome, plan: Plan, label: str) -> None:
+        """Save a trial. Raises MeasurementError when no further trial could run."""
+        self._writer.trial(outcome)
+        document = outcome.document
+        line = f"trial {plan.index} ({label}) is {document['status']}"
+        line += f": {'; '.join(document['reasons'])}"
+        if document["status"] == "valid":
+            self._valid.add(label)
+        elif outcome.only_late:
+            self._late.append((label, line))
+        else:
+            self._problems.append(line)
+        if "fatal" in document:
+            raise MeasurementError(
+                f"the broker went away during trial {plan.index}: {document['fatal']}",
+                where=label,
+                remedy="The trials saved until now are kept and can be reported",
+            )
+
+    def result(self, folder: Path, status: str) -> Result:
+        """What the run came to."""
+        notes = tuple(line for label, line in self._late if label in self._valid)
+        alone = tuple(line for label, line in self._late if label not in self._valid)
+        return Result(folder, status, (*self._problems, *alone), notes)
 
 
 def plan_trials(request: Request) -> tuple[Plan, ...]:
@@ -105,13 +145,13 @@ def run(request: Request, progress: Progress) -> Result:
     writer = RunWriter(request.out, _head(request, run_id, len(plans)))
     work = request.out / "work"
     work.mkdir()
-    problems: list[str] = []
+    ledger = _Ledger(writer)
     try:
         with _orderly_signals(progress.phase):
-            _measure(request, plans, run_id, work, writer, progress, problems)
+            _measure(request, plans, run_id, work, writer, progress, ledger)
     except KeyboardInterrupt:
         writer.update(status="interrupted", finished=_now(), error="interrupted by the user")
-        return Result(request.out, "interrupted", tuple(problems))
+        return ledger.result(request.out, "interrupted")
     except HopbenchError as error:
         writer.update(status="failed", finished=_now(), error=str(error))
         raise
@@ -132,7 +172,7 @@ def run(request: Request, progress: Progress) -> Result:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     writer.update(status="complete", finished=_now())
-    return Result(request.out, "complete", tuple(problems))
+    return ledger.result(request.out, "complete")
 
 
 def _measure(
@@ -142,7 +182,7 @@ def _measure(
     work: Path,
     writer: RunWriter,
     progress: Progress,
-    problems: list[str],
+    ledger: _Ledger,
 ) -> None:
     progress.phase("preparing images, broker and load generator")
     with open_stage(
@@ -177,25 +217,10 @@ def _measure(
                 spare -= 1
                 index = 1 + done + len(waiting)
                 waiting.append(replace(plan, index=index, repeats=plan.index))
-            _keep(outcome, plan, label, writer, problems)
+            ledger.keep(outcome, plan, label)
         progress.step(done, done)
         progress.phase("floor after")
         writer.floor("after", _floor(stage, request.seed + 1, request.floor_messages))
-
-
-def _keep(outcome: Outcome, plan: Plan, label: str, writer: RunWriter, problems: list[str]) -> None:
-    """Save a trial, and note what is wrong with it. Raises when no further trial could run."""
-    writer.trial(outcome)
-    document = outcome.document
-    if document["status"] != "valid":
-        reasons = "; ".join(document["reasons"])
-        problems.append(f"trial {plan.index} ({label}) is {document['status']}: {reasons}")
-    if "fatal" in document:
-        raise MeasurementError(
-            f"the broker went away during trial {plan.index}: {document['fatal']}",
-            where=label,
-            remedy="The trials saved until now are kept and can be reported",
-        )
 
 
 def _floor(stage: Stage, seed: int, messages: int) -> dict[str, Any]:
