@@ -51,7 +51,7 @@ class Run:
         (found,) = analyse(self.root)["claims"]
         return dict(found)
 
-    def is_(self, verdict: str, reason: str) -> None:
+    def assert_is(self, verdict: str, reason: str) -> None:
         """Assert the verdict, and that the reason says this."""
         found = self.claim
         assert (verdict, True) == (found["verdict"], reason in found["reason"]), found["reason"]
@@ -91,12 +91,14 @@ def failed(trial: Json) -> None:
 @pytest.mark.parametrize("metric", ["not_measured", "happiness"])
 def test_unknown_metric(realtime: Run, metric: str) -> None:
     """A metric that nothing measures is undecided."""
-    realtime.ask(metric, "realtime").is_("undecided", "not measured by this version's catalogue")
+    realtime.ask(metric, "realtime").assert_is(
+        "undecided", "not measured by this version's catalogue"
+    )
 
 
 def test_scenario_not_in_run(realtime: Run) -> None:
     """A claim about another scenario is undecided, and the scenario is named."""
-    realtime.ask("hop_mean_ms", "ordinary", limit=15.0).is_(
+    realtime.ask("hop_mean_ms", "ordinary", limit=15.0).assert_is(
         "undecided", "scenario ordinary was not"
     )
 
@@ -115,7 +117,7 @@ def test_containers_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("change", "word"), [(invalid, "rate not reached"), (failed, "exited")])
 def test_no_valid_trial(realtime: Run, change: Change, word: str) -> None:
     """Without a valid trial a claim is undecided, with the trials' own reason."""
-    realtime.ask("hop_mean_ms", "realtime", limit=15.0).trials(change).is_("undecided", word)
+    realtime.ask("hop_mean_ms", "realtime", limit=15.0).trials(change).assert_is("undecided", word)
 
 
 def test_lost_messages_make_a_trial_invalid(realtime: Run) -> None:
@@ -124,28 +126,28 @@ def test_lost_messages_make_a_trial_invalid(realtime: Run) -> None:
     def lose(trial: Json) -> None:
         trial["accounting"]["lost"] = 1
 
-    realtime.ask("hop_mean_ms", "realtime", limit=15.0).trials(lose).is_("undecided", "lost")
+    realtime.ask("hop_mean_ms", "realtime", limit=15.0).trials(lose).assert_is("undecided", "lost")
 
 
 def test_two_clocks_make_a_trial_invalid(realtime: Run) -> None:
     """Spans of two clocks are never subtracted: the trial is invalid."""
     realtime.ask("hop_mean_ms", "realtime", limit=15.0)
-    realtime.trials(lambda t: t.update(clock_ids_seen=["another"])).is_("undecided", "clocks")
+    realtime.trials(lambda t: t.update(clock_ids_seen=["another"])).assert_is("undecided", "clocks")
 
 
 def test_run_that_ended_early_is_not_met(tmp_path: Path) -> None:
     """Three of five planned starts make an interval, but stopping there may have been a choice."""
     run = Run(tmp_path, (REALTIME,)).ask("hop_mean_ms", "realtime", limit=15.0)
-    run.is_("met", "3 starts")
+    run.assert_is("met", "3 starts")
     amend(run.root / "run.json", lambda r: r["scenarios"][0].update(starts=5))
-    run.run(status="interrupted").is_("undecided", "3 of 5 trials")
+    run.run(status="interrupted").assert_is("undecided", "3 of 5 trials")
 
 
 def test_run_that_ended_early_can_miss(realtime: Run) -> None:
     """A miss that was measured stands, whether or not the run went on."""
     realtime.ask("hop_mean_ms", "realtime", limit=0.01).run(status="interrupted")
     amend(realtime.root / "run.json", lambda r: r["scenarios"][0].update(starts=5))
-    realtime.is_("missed", "mean hop")
+    realtime.assert_is("missed", "mean hop")
 
 
 # -- observations ----------------------------------------------------------------------------------
@@ -153,17 +155,17 @@ def test_run_that_ended_early_can_miss(realtime: Run) -> None:
 
 def test_distinct_step_containers(realtime: Run) -> None:
     """S1: different ids; one shared id misses; a step without a container leaves it open."""
-    realtime.ask("distinct_step_containers", "realtime").is_("met", "9 different ids")
+    realtime.ask("distinct_step_containers", "realtime").assert_is("met", "9 different ids")
     realtime.trials(lambda t: t["instances"][0].update(id="same"), only=1)
     realtime.trials(lambda t: t["instances"][1].update(id="same"), only=1)
-    realtime.is_("missed", "only 8 different")
+    realtime.assert_is("missed", "only 8 different")
     realtime.trials(lambda t: t["instances"].pop(), only=1)
-    realtime.is_("undecided", "no container was recorded for step [2]")
+    realtime.assert_is("undecided", "no container was recorded for step [2]")
 
 
 def test_distinct_step_containers_of_executions(ordinary: Run) -> None:
     """S1 in an ordinary flow: every execution's step has a container of its own."""
-    ordinary.ask("distinct_step_containers", "ordinary").is_("met", "12 different ids")
+    ordinary.ask("distinct_step_containers", "ordinary").assert_is("met", "12 different ids")
 
 
 def test_undeclared_connections(realtime: Run) -> None:
@@ -171,36 +173,38 @@ def test_undeclared_connections(realtime: Run) -> None:
     realtime.ask("undeclared_connections", "realtime", limit=0.0, unit="connections")
     realtime.trials(lambda t: t["connections"].append(
         {"step": 0, "host": "127.0.0.1", "port": 40001, "kind": "self"}))  # fmt: skip
-    realtime.is_("met", "all 12 connections")
-    realtime.trials(lambda t: t["connections"].pop(0), only=2).is_("undecided", "of source")
+    realtime.assert_is("met", "all 12 connections")
+    realtime.trials(lambda t: t["connections"].pop(0), only=2).assert_is("undecided", "of source")
     other = {"step": 1, "host": "172.18.0.7", "port": 9000, "kind": "other"}
     realtime.trials(lambda t: t["connections"].append(other), only=1)
-    realtime.is_("missed", "mapper to 172.18.0.7:9000")
+    realtime.assert_is("missed", "mapper to 172.18.0.7:9000")
     assert realtime.claim["value"] == 1.0
-    realtime.trials(lambda t: t.update(connections=[])).is_("undecided", "no connections were")
+    realtime.trials(lambda t: t.update(connections=[])).assert_is(
+        "undecided", "no connections were"
+    )
 
 
 def test_flow_types(realtime: Run) -> None:
     """S3: exactly the two types; a third, or a missing one, misses; without trials it is open."""
-    realtime.ask("flow_types", "realtime").is_("met", "ordinary, realtime")
-    realtime.run(flow_types=["ordinary", "realtime", "batch"]).is_("missed", "batch")
-    realtime.run(flow_types=["realtime"]).is_("missed", "realtime")
-    realtime.trials(invalid).is_("undecided", "rate not reached")
+    realtime.ask("flow_types", "realtime").assert_is("met", "ordinary, realtime")
+    realtime.run(flow_types=["ordinary", "realtime", "batch"]).assert_is("missed", "batch")
+    realtime.run(flow_types=["realtime"]).assert_is("missed", "realtime")
+    realtime.trials(invalid).assert_is("undecided", "rate not reached")
 
 
 def test_ordinary_start_order(ordinary: Run) -> None:
     """S4: ascending start instants; a swap misses; a missing instant leaves it open."""
-    ordinary.ask("ordinary_start_order", "ordinary").is_("met", "all 4 executions")
+    ordinary.ask("ordinary_start_order", "ordinary").assert_is("met", "all 4 executions")
     ordinary.trials(lambda t: t["instances"][1].update(engine_start_ns=None), only=1)
-    ordinary.is_("undecided", "missing in 1 of 4")
+    ordinary.assert_is("undecided", "missing in 1 of 4")
     ordinary.trials(lambda t: t["instances"][3].update(engine_start_ns=10**15), only=1)
-    ordinary.is_("missed", "order [1, 2, 0]")
+    ordinary.assert_is("missed", "order [1, 2, 0]")
 
 
 def test_ordinary_max_alive(ordinary: Run) -> None:
     """S5: never two at once, as the engine saw it; an overlap misses; lost events leave it open."""
     ordinary.ask("ordinary_max_alive", "ordinary", limit=1.0, unit="containers")
-    ordinary.is_("met", "at most 1 at any instant")
+    ordinary.assert_is("met", "at most 1 at any instant")
 
     def forget_starts(trial: Json) -> None:
         trial["engine_events"] = [e for e in trial["engine_events"] if e["action"] != "start"]
@@ -209,8 +213,10 @@ def test_ordinary_max_alive(ordinary: Run) -> None:
         ends = [e for e in trial["engine_events"] if e["action"] == "die"]
         trial["engine_events"].remove(ends[0])
 
-    ordinary.trials(forget_starts, only=2).is_("undecided", "missing for 6 containers")
-    ordinary.trials(forget_an_end, only=1).is_("missed", "2 step containers were alive at once")
+    ordinary.trials(forget_starts, only=2).assert_is("undecided", "missing for 6 containers")
+    ordinary.trials(forget_an_end, only=1).assert_is(
+        "missed", "2 step containers were alive at once"
+    )
     assert ordinary.claim["value"] == 2.0
 
 
@@ -223,35 +229,35 @@ def test_start_and_end_at_one_instant_overlap(ordinary: Run) -> None:
         next(e for e in events if e["action"] == "die").update(at_ns=start["at_ns"])
 
     ordinary.ask("ordinary_max_alive", "ordinary", limit=1.0).trials(touch, only=1)
-    ordinary.is_("missed", "2 step containers")
+    ordinary.assert_is("missed", "2 step containers")
 
 
 def test_container_count(realtime: Run) -> None:
     """S6: exactly three; more or fewer misses; none recorded leaves it open."""
     realtime.ask("container_count", "realtime", limit=3.0, unit="containers")
-    realtime.is_("met", "3 containers in each of 3 starts")
-    realtime.trials(lambda t: t["instances"].pop(), only=1).is_("missed", "had 2 containers")
-    realtime.trials(lambda t: t.update(instances=[])).is_("undecided", "no containers")
+    realtime.assert_is("met", "3 containers in each of 3 starts")
+    realtime.trials(lambda t: t["instances"].pop(), only=1).assert_is("missed", "had 2 containers")
+    realtime.trials(lambda t: t.update(instances=[])).assert_is("undecided", "no containers")
 
 
 def test_kept_containers(realtime: Run) -> None:
     """S9: same ids before and after; a new one misses; unseen ones leave it open."""
-    realtime.ask("kept_containers", "realtime").is_("met", "in 3 starts")
+    realtime.ask("kept_containers", "realtime").assert_is("met", "in 3 starts")
     realtime.trials(lambda t: t.update(alive_before=[], alive_after=[]), only=1)
-    realtime.is_("undecided", "1 of 3 valid starts")
+    realtime.assert_is("undecided", "1 of 3 valid starts")
     realtime.trials(lambda t: t["alive_after"].__setitem__(0, "new"), only=2)
-    realtime.is_("missed", "1 containers went and 1 came")
+    realtime.assert_is("missed", "1 containers went and 1 came")
 
 
 def test_kept_containers_counts_starts(realtime: Run) -> None:
     """S9: a fourth start in a flow of three steps is a restart."""
     realtime.ask("kept_containers", "realtime").trials(lambda t: t.update(starts_seen=4), only=1)
-    realtime.is_("missed", "4 starts for 3 steps")
+    realtime.assert_is("missed", "4 starts for 3 steps")
 
 
 def test_both_modes(both: Run) -> None:
     """S14: one digest in both modes; another flow leaves it open; a mode that fails misses."""
-    both.ask("both_modes", "realtime").is_("met", "in both modes")
+    both.ask("both_modes", "realtime").assert_is("met", "in both modes")
 
     def another(trial: Json) -> None:
         if trial["scenario"] == "ordinary":
@@ -261,26 +267,28 @@ def test_both_modes(both: Run) -> None:
         if trial["scenario"] == "ordinary":
             failed(trial)
 
-    both.trials(another).is_("undecided", "different flows")
-    both.trials(fail).is_("missed", "every trial of scenario ordinary failed")
+    both.trials(another).assert_is("undecided", "different flows")
+    both.trials(fail).assert_is("missed", "every trial of scenario ordinary failed")
 
 
 def test_both_modes_needs_both(realtime: Run) -> None:
     """S14: a run of one mode says nothing about switching."""
-    realtime.ask("both_modes", "realtime").is_("undecided", "ordinary flow was in this run")
+    realtime.ask("both_modes", "realtime").assert_is("undecided", "ordinary flow was in this run")
 
 
 def test_uptime(realtime: Run) -> None:
     """S22: long enough is met; too short is open; a step that ended by itself misses."""
-    realtime.ask("uptime_s", "realtime", needed_s=0.5).is_("met", "ran until stopped")
-    realtime.ask("uptime_s", "realtime", needed_s=3600.0).is_("undecided", "3600 s are needed")
+    realtime.ask("uptime_s", "realtime", needed_s=0.5).assert_is("met", "ran until stopped")
+    realtime.ask("uptime_s", "realtime", needed_s=3600.0).assert_is(
+        "undecided", "3600 s are needed"
+    )
     assert realtime.claim["value"] > 0.5
 
     def die(trial: Json) -> None:
         failed(trial)
         trial["instances"][1].update(signal=None, exit_code=137, oom_killed=True)
 
-    realtime.trials(die, only=2).is_("missed", "mapper (exit code 137, out of memory) ended")
+    realtime.trials(die, only=2).assert_is("missed", "mapper (exit code 137, out of memory) ended")
 
 
 # -- figures ---------------------------------------------------------------------------------------
@@ -290,7 +298,7 @@ def test_uptime(realtime: Run) -> None:
 def test_execution(ordinary: Run, limit: float, verdict: str) -> None:
     """S7: the mean execution in seconds against its limit, with where its time goes."""
     ordinary.ask("execution_s", "ordinary", limit=limit, unit="s")
-    ordinary.is_(verdict, "inside the components")
+    ordinary.assert_is(verdict, "inside the components")
     assert ordinary.claim["value"] == pytest.approx(1.2, abs=0.1)
 
 
@@ -298,33 +306,37 @@ def test_execution_needs_three(tmp_path: Path) -> None:
     """S7: two executions have no interval."""
     plan = Plan("ordinary", "O", "ordinary", rate_hz=0.5, messages=2, starts=1)
     run = Run(tmp_path, (plan,)).ask("execution_s", "ordinary", limit=180.0, unit="s")
-    run.is_("undecided", "an interval needs 3 starts")
+    run.assert_is("undecided", "an interval needs 3 starts")
 
 
 def test_resource_ratio(both: Run) -> None:
     """S8: cheaper a message when few arrive, dearer when many do; each verdict is possible."""
     ask = {"limit": 1.0, "unit": "x"}
-    both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=1 / 60).is_("met", "break-even at")
-    both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=50.0).is_("missed", "break-even at")
+    both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=1 / 60).assert_is(
+        "met", "break-even at"
+    )
+    both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=50.0).assert_is(
+        "missed", "break-even at"
+    )
     both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=100 / 60)
-    both.is_("undecided", "the resources disagree: less in container-seconds and MB-seconds")
+    both.assert_is("undecided", "the resources disagree: less in container-seconds and MB-seconds")
 
     def without_ordinary(trial: Json) -> None:
         if trial["scenario"] == "ordinary":
             invalid(trial)
 
-    both.trials(without_ordinary).is_("undecided", "rate not reached")
+    both.trials(without_ordinary).assert_is("undecided", "rate not reached")
 
 
 def test_end_to_end_quantile(tmp_path: Path) -> None:
     """S10: a p99 needs a thousand warm messages; then it is on one side of the limit or other."""
     short = Run(tmp_path / "short", (REALTIME,))
     short.ask("end_to_end_ms", "realtime", limit=1000.0, quantile=0.99)
-    short.is_("undecided", "from 57 warm messages; 1000 are needed")
+    short.assert_is("undecided", "from 57 warm messages; 1000 are needed")
     plan = Plan("realtime", "R", messages=400, starts=3)
     enough = Run(tmp_path / "enough", (plan,))
-    enough.ask("end_to_end_ms", "realtime", limit=1000.0, quantile=0.99).is_("met", "p99")
-    enough.ask("end_to_end_ms", "realtime", limit=0.5, quantile=0.99).is_("missed", "p99")
+    enough.ask("end_to_end_ms", "realtime", limit=1000.0, quantile=0.99).assert_is("met", "p99")
+    enough.ask("end_to_end_ms", "realtime", limit=0.5, quantile=0.99).assert_is("missed", "p99")
 
 
 @pytest.mark.parametrize(
@@ -334,53 +346,57 @@ def test_hop_mean(realtime: Run, limit: float | None, verdict: str) -> None:
     """S11: the mean hop's interval against the limit; on the figure itself it is undecided."""
     realtime.ask("hop_mean_ms", "realtime", limit=15.0)
     own = limit if limit is not None else realtime.claim["value"]
-    realtime.ask("hop_mean_ms", "realtime", limit=own).is_(verdict, "mean hop")
+    realtime.ask("hop_mean_ms", "realtime", limit=own).assert_is(verdict, "mean hop")
 
 
 def test_hop_mean_needs_three_starts(tmp_path: Path) -> None:
     """S11: two starts never make it met, however fast they were."""
     plan = Plan("realtime", "R", messages=50, starts=2)
-    Run(tmp_path, (plan,)).ask("hop_mean_ms", "realtime", limit=15.0).is_("undecided", "3 starts")
+    Run(tmp_path, (plan,)).ask("hop_mean_ms", "realtime", limit=15.0).assert_is(
+        "undecided", "3 starts"
+    )
 
 
 def test_overhead_per_hop(tmp_path: Path) -> None:
     """S12: every length's overhead a hop; the worst decides; a missing length leaves it open."""
     run = Run(tmp_path, (LENGTH,))
     run.ask("overhead_per_hop_ms", "length", limit=15.0, containers=4, expected_ms=45.0)
-    run.is_("met", "where the platform says 45")
-    run.is_("met", "hop means add up to it within 0.001 ms")
-    run.ask("overhead_per_hop_ms", "length", limit=0.1).is_("missed", "4: ")
+    run.assert_is("met", "where the platform says 45")
+    run.assert_is("met", "hop means add up to it within 0.001 ms")
+    run.ask("overhead_per_hop_ms", "length", limit=0.1).assert_is("missed", "4: ")
     run.ask("overhead_per_hop_ms", "length", limit=15.0)
 
     def without_two(trial: Json) -> None:
         if len(trial["steps"]) == 2:
             invalid(trial)
 
-    run.trials(without_two).is_("undecided", "[2] containers have no valid start")
+    run.trials(without_two).assert_is("undecided", "[2] containers have no valid start")
 
 
 def test_execution_band(tmp_path: Path) -> None:
     """S13: the upper edge decides, faster is named; each verdict is possible."""
     run = Run(tmp_path, (SWEEP,)).ask("execution_band_ms", "sweep", limit=400.0)
-    run.is_("met", "1 of 1 cells")
-    run.is_("met", "Faster than the band's 100 ms")
-    run.ask("execution_band_ms", "sweep", limit=150.0).is_("missed", "API 200 ms")
-    run.is_("missed", "Above the band")
+    run.assert_is("met", "1 of 1 cells")
+    run.assert_is("met", "Faster than the band's 100 ms")
+    run.ask("execution_band_ms", "sweep", limit=150.0).assert_is("missed", "API 200 ms")
+    run.assert_is("missed", "Above the band")
     run.ask("execution_band_ms", "sweep", limit=400.0, api_low_ms=300.0)
-    run.is_("undecided", "no cell has an API time of 300 to 350 ms")
+    run.assert_is("undecided", "no cell has an API time of 300 to 350 ms")
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [(60.0, "met"), (0.1, "missed")])
 def test_warm_up(realtime: Run, limit: float, verdict: str) -> None:
     """S19: from the flow's start to the last step's first message, with the first message's own."""
-    realtime.ask("warm_up_s", "realtime", limit=limit, unit="s").is_(verdict, "the first message")
+    realtime.ask("warm_up_s", "realtime", limit=limit, unit="s").assert_is(
+        verdict, "the first message"
+    )
 
 
 def test_warm_up_not_seen(realtime: Run) -> None:
     """S19: a last step whose first message was not seen leaves it open."""
     realtime.ask("warm_up_s", "realtime", limit=60.0, unit="s")
     realtime.trials(lambda t: t["instances"][-1].update(first_message_ns=None))
-    realtime.is_("undecided", "mean warm-up was not measured")
+    realtime.assert_is("undecided", "mean warm-up was not measured")
 
 
 def test_slowest_warm_execution(tmp_path: Path) -> None:
