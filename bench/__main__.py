@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away; there is nobody left to tell.
         sys.stderr.close()
         return ERROR
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"hopbench: {place}{error.strerror or error}", file=sys.stderr)
+        return ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -221,7 +225,8 @@ def _gate(arguments: argparse.Namespace) -> int:
     from reports.render.terminal import render_terminal
     from reports.results import analyse
 
-    results = analyse(arguments.run_dir)
+    with Console(stderr=True).status("analysing"):
+        results = analyse(arguments.run_dir)
     verdict = judge(results, strict=arguments.strict)
     if arguments.junit:
         arguments.junit.write_text(render_junit(results), encoding="utf-8")

@@ -22,7 +22,18 @@ class RunWriter:
     """A run directory while the run is made. Every write is atomic: beside, then renamed."""
 
     def __init__(self, folder: Path, head: Mapping[str, Any]) -> None:
-        if folder.exists() and any(folder.iterdir()):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            empty = not any(folder.iterdir())
+            if empty:
+                (folder / "trials").mkdir()
+        except OSError as error:
+            raise InputError(
+                f"no run directory can be made here: {error.strerror or error}",
+                where=str(folder),
+                remedy="Give --out a new folder where you may write; nothing was started",
+            ) from error
+        if not empty:
             raise InputError(
                 "the run directory is not empty",
                 where=str(folder),
@@ -38,8 +49,6 @@ class RunWriter:
             "floor": {"before": None, "after": None},
             "trials": [],
         }
-        with _disk(folder):
-            (folder / "trials").mkdir(parents=True, exist_ok=True)
         self._save()
 
     def floor(self, when: str, floor: Mapping[str, Any]) -> None:

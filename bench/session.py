@@ -144,9 +144,9 @@ def run(request: Request, progress: Progress) -> Result:
         revisions(scenario, request.components_root)
     writer = RunWriter(request.out, _head(request, run_id, len(plans)))
     work = request.out / "work"
-    work.mkdir()
     ledger = _Ledger(writer)
     try:
+        work.mkdir()
         with _orderly_signals(progress.phase):
             _measure(request, plans, run_id, work, writer, progress, ledger)
     except KeyboardInterrupt:
@@ -184,9 +184,13 @@ def _measure(
     progress: Progress,
     ledger: _Ledger,
 ) -> None:
-    progress.phase("preparing images, broker and load generator")
+    progress.phase("preparing images")
     with open_stage(
-        run_id=run_id, choice=request.choice, folder=work, components_root=request.components_root
+        run_id=run_id,
+        choice=request.choice,
+        folder=work,
+        components_root=request.components_root,
+        say=progress.phase,
     ) as stage:
         writer.update(
             environment=environment.describe(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,15 +70,26 @@ class Stage:
 
 @contextlib.contextmanager
 def open_stage(
-    *, run_id: str, choice: Choice, folder: Path, components_root: Path
+    *,
+    run_id: str,
+    choice: Choice,
+    folder: Path,
+    components_root: Path,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Stage]:
-    """Start what a run needs. Raises LaunchError or BrokerError; what had started is removed."""
+    """Start what a run needs. Raises LaunchError or BrokerError; what had started is removed.
+
+    ``say`` is told what takes its time: building images, starting the broker.
+    """
+    say = say or _silent
     with contextlib.ExitStack() as stack:
-        launcher = open_launcher(choice.launcher, run_id)
+        launcher = open_launcher(choice.launcher, run_id, say)
         stack.callback(launcher.close)
+        say("starting the broker")
         place = _open_broker(stack, choice, launcher, run_id, folder)
         broker = connect(place.url_host, name="hopbench control")
         stack.callback(broker.close)
+        say("starting the load generator")
         load_folder = folder / "load"
         load = _start_load(launcher, load_folder)
         stack.callback(load.stop, grace_s=5.0)
@@ -98,15 +109,19 @@ def open_stage(
         )
 
 
-def open_launcher(name: str, run_id: str) -> Launcher:
+def open_launcher(name: str, run_id: str, say: Callable[[str], None]) -> Launcher:
     """The launcher of this name; its client library is imported here, on first use."""
     if name == "docker":
         from runtime.launch.docker import DockerLauncher
 
-        return DockerLauncher(run_id)
+        return DockerLauncher(run_id, progress=say)
     from runtime.launch.process import ProcessLauncher
 
-    return ProcessLauncher(run_id)
+    return ProcessLauncher(run_id, progress=say)
+
+
+def _silent(_text: str) -> None:
+    """Nobody listens."""
 
 
 def revisions(scenario: Scenario, root: Path) -> dict[str, Revision]:

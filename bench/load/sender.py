@@ -20,7 +20,7 @@ Sent = Callable[[float, int, bool], None]
 """Told of each message when it is settled: confirm latency (ms), size (bytes), accepted or not."""
 Sleep = Callable[[float], None]
 
-_LEAD_NS = 50_000_000
+_LEAD_NS = 10_000_000
 _FINE_NS = 2_500_000
 _SETTLE_TIMEOUT_S = 30.0
 
@@ -41,11 +41,11 @@ def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sl
     )
     spool = Spool(str(spool_path(folder, job.name)), step=LOAD_STEP, clock=clock_id())
     cpu_before_s = _cpu_s()
-    start_ns = now_ns() + _LEAD_NS
     # Message ids must not meet those that workers make from four random bytes of their own.
     base = int.from_bytes(os.urandom(4), "big") << 32
     route = Route(job.exchange, job.key)
     fillers = [_filler(job, index) for index in range(len(job.cells))]
+    start_ns = now_ns() + _LEAD_NS
     try:
         for number, arrival in enumerate(schedule):
             trace = job.first_trace + number
