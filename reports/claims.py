@@ -20,6 +20,8 @@ from scenarios.model import Claim, Target
 
 Judge = Callable[[Claim, Evidence], Decision]
 
+NOT_CONTAINERS = "steps were OS processes; the claim is about containers"
+
 JUDGES: Mapping[str, Judge] = MappingProxyType({
     "distinct_step_containers": observed.distinct_step_containers,
     "undeclared_connections": observed.undeclared_connections,
@@ -44,6 +46,11 @@ JUDGES: Mapping[str, Judge] = MappingProxyType({
 WITHOUT_VALID_TRIALS = frozenset({"both_modes", "kept_containers", "uptime_s"})
 """Metrics for which a trial that is not valid can be a counter-example."""
 
+SHOWN_FOR_PROCESSES = frozenset({
+    "execution_s", "resource_ratio", "hop_mean_ms", "overhead_per_hop_ms", "warm_up_s",
+})  # fmt: skip
+"""Metrics whose figure is worth showing where a claim about containers met mere processes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -64,7 +71,15 @@ def judge(claim: Claim, evidence: Evidence) -> Decision:
     obstacle = _obstacle(claim, evidence)
     if obstacle is not None:
         return undecided(obstacle)
+    about_others = claim.needs_containers and not evidence.run.isolates
+    if about_others and claim.metric not in SHOWN_FOR_PROCESSES:
+        return undecided(NOT_CONTAINERS)
     decision = JUDGES[claim.metric](claim, evidence)
+    if about_others:
+        return Decision(
+            Verdict.UNDECIDED, f"{NOT_CONTAINERS}. As processes: {decision.reason}",
+            decision.value, decision.low, decision.high,
+        )  # fmt: skip
     if decision.verdict is not Verdict.MET:
         return decision
     names = scenarios_of(claim)
@@ -84,8 +99,6 @@ def _obstacle(claim: Claim, evidence: Evidence) -> str | None:
         return "not measured by this version's catalogue"
     if evidence.scenario(claim.scenario) is None:
         return f"scenario {claim.scenario} was not in this run"
-    if claim.needs_containers and not evidence.run.isolates:
-        return "steps were OS processes; the claim is about containers"
     if claim.metric in WITHOUT_VALID_TRIALS:
         return None
     return evidence.absence(claim.scenario)

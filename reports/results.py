@@ -86,16 +86,21 @@ def write_results(results: Results, out: Path) -> None:
 
 
 def headline(run: RunRecord) -> str:
-    """One line: what the steps ran in, on which broker, on what machine."""
+    """One line: what the steps ran in, on which broker, on what machine; why, for a fallback."""
     env = run.environment
     steps = f"{run.launcher} {'containers' if run.isolates else 'steps, not containers'}"
     if run.launcher == "process":
-        steps = "OS processes (no containers)"
+        steps = f"OS processes ({_because('no containers', run.launcher_reason)})"
     names = {"rabbitmq": "RabbitMQ", "nats": "NATS JetStream"}
     broker = f"{names.get(run.broker, run.broker)} {env.get('broker_version') or ''}".strip()
-    placed = f" ({run.broker_placement})" if run.broker_placement else ""
+    why = run.broker_reason if run.launcher == "process" else None
+    placed = f" ({_because(run.broker_placement, why)})" if run.broker_placement else ""
     machine = f"{env.get('cores', '?')} cores, {env.get('os', 'unknown system')}"
     return f"{steps} + {broker}{placed}, {run.profile} profile, {machine}"
+
+
+def _because(what: str, reason: str | None) -> str:
+    return f"{what}: {reason}" if reason else what
 
 
 def environment(run: RunRecord) -> dict[str, Any]:

@@ -42,11 +42,16 @@ def test_quick_run(quick: Path) -> None:
 
 
 def test_headline_says_what_it_was(quick: Path, tmp_path: Path) -> None:
-    """The first line names the launcher and the broker; processes are not called containers."""
+    """The first line names launcher and broker, and why they are not containers and RabbitMQ."""
     assert analyse(quick)["headline"].startswith("docker containers + RabbitMQ 3.10.8")
     other = write_run(tmp_path, (REALTIME,), launcher="process")
-    amend(other / "run.json", lambda r: r.update(broker="nats"))
-    assert analyse(other)["headline"].startswith("OS processes (no containers) + NATS JetStream")
+    amend(other / "run.json", lambda r: r.update(
+        broker="nats", broker_placement="process", launcher_reason="there is no engine",
+        broker_reason="RabbitMQ is not installed",
+    ))  # fmt: skip
+    headline = analyse(other)["headline"]
+    assert headline.startswith("OS processes (no containers: there is no engine) + NATS JetStream")
+    assert "(process: RabbitMQ is not installed), quick profile" in headline
 
 
 def test_analysis_is_a_pure_function(quick: Path) -> None:
