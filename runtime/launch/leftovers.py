@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from runtime.errors import EngineUnavailable, LaunchError
 from runtime.launch import owner
 
 _KILL_TIMEOUT_S = 5.0
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def _processes(is_left: Callable[[str], bool]) -> Iterator[Leftover]:
             variables = process.environ()
             if process.pid != os.getpid() and is_left(variables.get(owner.OWNER, "")):
                 started = owner.start_time(process.pid)
+                if started is None:
+                    continue
                 yield Leftover(
                     "process",
                     f"{process.pid}:{started}",
@@ -135,21 +139,26 @@ def _remove_from_engine(leftovers: list[Leftover]) -> None:
 
 
 def _kill(leftover: Leftover) -> None:
-    pid, _, started = leftover.id.partition(":")
+    pid, started = map(int, leftover.id.split(":"))
+    refusal = f"it still runs {_KILL_TIMEOUT_S:g} s after its SIGKILL"
     try:
-        process = psutil.Process(int(pid))
-        if str(owner.start_time(int(pid))) == started:
-            process.kill()
-            process.wait(_KILL_TIMEOUT_S)
+        if owner.is_alive(pid, started):
+            psutil.Process(pid).kill()
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if not owner.is_alive(pid, started):
+                return
+            time.sleep(_POLL_S)
     except psutil.NoSuchProcess:
         # It ended by itself, which is what we want.
         return
-    except (psutil.AccessDenied, psutil.TimeoutExpired) as error:
-        raise LaunchError(
-            f"cannot end a process that an earlier run left behind: {error}",
-            where=leftover.name,
-            remedy="End it yourself: kill -9 " + pid,
-        ) from error
+    except psutil.AccessDenied as error:
+        refusal = str(error)
+    raise LaunchError(
+        f"cannot end a process that an earlier run left behind: {refusal}",
+        where=leftover.name,
+        remedy=f"End it yourself: kill -9 {pid}",
+    )
 
 
 def _remove_folder(leftover: Leftover) -> None:

@@ -43,6 +43,20 @@ def start_time(pid: int) -> int | None:
         return None
 
 
+def is_alive(pid: int, started: int) -> bool:
+    """Whether the process of this number and start time runs.
+
+    One that has ended, and whose parent has not asked for its exit code, does not: where a
+    container's first process never asks, its kind stays for good.
+    """
+    if start_time(pid) != started:
+        return False
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @cache
 def _place() -> tuple[str, str, str]:
     """Machine, boot and process namespace of this process."""
@@ -74,7 +88,7 @@ def is_dead(owner: str) -> bool:
         return False
     if parts[1] != boot:
         return True
-    return parts[2] == namespace and start_time(int(pid)) != int(started)
+    return parts[2] == namespace and not is_alive(int(pid), int(started))
 
 
 def environment(run_id: str) -> dict[str, str]:

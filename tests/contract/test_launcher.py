@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from runtime.errors import LaunchError
-from runtime.launch import Instance, Launcher, Spec
+from runtime.launch import Instance, Launcher, Spec, owner
 from runtime.launch.owner import RUN, RUN_LABEL
 from runtime.model import Component, Function, Limits, Revision
 
@@ -340,10 +340,11 @@ def test_what_an_instance_started_ends_with_it(bench: Bench) -> None:
     )
     instance = bench.start(bench.spec(program))
     assert instance.pid is not None
-    children = psutil.Process(instance.pid).children()
-    assert len(children) == 1
+    (child_process,) = psutil.Process(instance.pid).children()
+    started = owner.start_time(child_process.pid)
+    assert started is not None
     instance.stop(grace_s=0.0)
-    until(lambda: not children[0].is_running(), "the end of the child")
+    until(lambda: not owner.is_alive(child_process.pid, started), "the end of the child")
 
 
 def test_component_is_prepared(

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from runtime.launch import leftovers, owner
@@ -62,6 +61,12 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> 
         time.sleep(0.01)
 
 
+def runs(pid: int) -> bool:
+    """Whether a process runs; in a container, nobody may ask for the exit code of an orphan."""
+    started = owner.start_time(pid)
+    return started is not None and owner.is_alive(pid, started)
+
+
 def ours() -> Found:
     """The leftovers of this module's runs; others may leave their own while we look."""
     found = leftovers.find()
@@ -98,12 +103,12 @@ def kinds(found: Found) -> list[str]:
 def test_processes_of_a_killed_owner() -> None:
     """Instances end with their owner; a stray process and the folder are found and removed."""
     instance, stray = map(int, killed(PROCESS_OWNER))
-    until(lambda: not psutil.pid_exists(instance), "the end of the instance")
-    assert psutil.pid_exists(stray)
+    until(lambda: not runs(instance), "the end of the instance")
+    assert runs(stray)
     found = ours()
     assert kinds(found) == ["folder", "process"]
     assert leftovers.clean(found) == found
-    until(lambda: not psutil.pid_exists(stray), "the end of the stray process")
+    until(lambda: not runs(stray), "the end of the stray process")
     assert ours().leftovers == ()
     assert not any(Path(each.id).exists() for each in found.leftovers if each.kind == "folder")
 
@@ -136,6 +141,19 @@ def test_the_living_are_left_alone() -> None:
         process.kill()
         process.wait()
         owner.remove_folder(folder)
+
+
+def test_an_ended_process_nobody_asked_about_is_removed() -> None:
+    """A leftover is gone once it has ended, whether or not its parent asks for its exit code."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        mark = f"{process.pid}:{owner.start_time(process.pid)}"
+        leftovers.clean(Found((Leftover("process", mark, "unasked", RUN_ID),)))
+        assert not runs(process.pid)
+        assert owner.start_time(process.pid) is not None
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_number_used_again_is_not_killed() -> None:

@@ -53,6 +53,17 @@ def test_an_unreadable_mark_is_not_judged(mark: str) -> None:
     assert not owner.is_dead(mark)
 
 
+def test_an_ended_process_nobody_asked_about_is_dead() -> None:
+    """An owner that has ended is dead even while its parent has not asked for its exit code."""
+    program = "from runtime.launch import owner; print(owner.this_process(), flush=True)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        mark = process.stdout.read().decode().strip()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert owner.start_time(process.pid) is not None
+        assert owner.is_dead(mark)
+
+
 def test_start_time_of_nobody() -> None:
     """A process number that is not in use has no start time."""
     done = subprocess.Popen([sys.executable, "-c", ""])
