@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from bench.trial import Outcome
+from bench.outcome import Outcome
 from runtime.errors import DataError, InputError
 
 FORMAT = 1

@@ -20,9 +20,10 @@ from typing import Any
 from bench import environment, floor
 from bench.choice import Choice
 from bench.machine import look_at_engine
+from bench.outcome import Outcome, Plan
 from bench.rundir import RunWriter
 from bench.stage import Stage, open_stage, revisions
-from bench.trial import Outcome, Plan, prepare_images, run_trial
+from bench.trial import prepare_images, run_trial
 from runtime.clock import clock_id
 from runtime.errors import HopbenchError, MeasurementError
 from runtime.model import FlowType
@@ -97,7 +98,7 @@ class _Ledger:
             self._problems.append(line)
         if "fatal" in document:
             raise MeasurementError(
-                f"the broker went away during trial {plan.index}: {document['fatal']}",
+                f"the run cannot go on after trial {plan.index}: {document['fatal']}",
                 where=label,
                 remedy="The trials saved until now are kept and can be reported",
             )

@@ -1,39 +1,30 @@
-"""One trial: one start of a flow in one cell, loaded, watched, drained, stopped, and read back."""
+"""One trial: one start of a flow in one cell, loaded, watched, drained and stopped."""
 
 from __future__ import annotations
 
-import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from bench.accounting import account, load_figures
 from bench.load import jobs
-from bench.observe import connections_of, instance_record
+from bench.observe import connections_of
+from bench.outcome import GENERATOR, Observed, Outcome, Plan, put_together
 from bench.resources import Sampler
 from bench.stage import Stage, open_services, revisions, substitutions
-from runtime.clock import clock_id, now_ns
-from runtime.errors import FlowError, HopbenchError, MeasurementError, SpoolError
+from runtime.clock import now_ns
+from runtime.errors import FlowError, HopbenchError, MeasurementError
 from runtime.launch import Image, Instance
 from runtime.message import decode_body, decode_ids
 from runtime.model import FlowType, Revision
 from runtime.modes import Deployment, Started
 from runtime.modes.ordinary import OrdinaryFlow
 from runtime.modes.realtime import RealtimeFlow
-from runtime.spool import DTYPE, Records, SpoolTail, Tally, read_spool
+from runtime.spool import SpoolTail, Tally
 from scenarios.model import Scenario
 
 START_TIMEOUT_S = 60.0
 EXECUTION_TIMEOUT_S = 180.0
-LAG_LIMIT_MS = 50.0
-RATE_LIMIT = 0.99
-GENERATOR = "the load generator"
-LOAD_INSTANCE = 0xFFFF
 Prepared = dict[tuple[str, str], tuple[Revision, Image]]
 """By scenario and component: the revision, and what its steps are started from."""
 
@@ -41,38 +32,6 @@ BROKER, LOAD, SERVICES = -1, -2, -3
 
 _DRAIN_POLL_S = 0.02
 _ERRORS_KEPT = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one trial is to do. ``messages`` is per message cell.
-
-    ``repeats`` is the index of the trial that this one replaces.
-    """
-
-    index: int
-    scenario: Scenario
-    containers: int | None
-    messages: int
-    seed: int
-    repeats: int | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one trial gave: its document (docs/formats.md) and its tables."""
-
-    document: dict[str, Any]
-    spans: dict[str, np.ndarray[Any, Any]]
-    resources: Mapping[str, np.ndarray[Any, Any]]
-    logs: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def only_late(self) -> bool:
-        """Whether nothing but the load generator's own lateness makes the trial invalid."""
-        reasons = self.document["reasons"]
-        late = all(reason.startswith(GENERATOR) for reason in reasons)
-        return self.document["status"] == "invalid" and late
 
 
 def run_trial(
@@ -84,24 +43,29 @@ def run_trial(
 ) -> Outcome:
     """Run a trial to its end. A flow that fails gives a failed outcome, not an exception.
 
-    Raises BrokerError when the broker is gone: no further trial could run. Whatever happens, the
+    Its document has a member ``fatal`` when no further trial could run. Whatever happens, the
     trial's containers and queues are removed.
     """
     trial = _Trial(stage, plan, images, say)
     try:
         trial.run()
-    except MeasurementError as error:
-        trial.reasons.append(str(error))
-        trial.status = "failed"
     except HopbenchError as error:
-        trial.reasons.append(str(error))
-        trial.status = "failed"
-        if not stage_lives(stage):
-            trial.fatal = error
-    outcome = trial.finish()
-    if trial.fatal is not None:
-        outcome.document["fatal"] = str(trial.fatal)
+        trial.seen.blame(str(error), "failed")
+    outcome = put_together(trial.seen, stage, trial.sampler)
+    gone = what_is_gone(stage)
+    if gone:
+        outcome.document["fatal"] = gone
     return outcome
+
+
+def what_is_gone(stage: Stage) -> str | None:
+    """What is gone that no further trial could do without; None when all is there."""
+    if not stage_lives(stage):
+        return "the broker does not answer any more"
+    ended = stage.load.wait(0.0)
+    if ended is not None:
+        return f"{GENERATOR} ended with exit code {ended.code}"
+    return None
 
 
 def stage_lives(stage: Stage) -> bool:
@@ -133,27 +97,13 @@ class _Trial:
         used = [images[scenario.name, step.component] for step in self.flow.steps]
         self.revisions = tuple(found for found, _ in used)
         self.images = tuple(image for _, image in used)
-        self.started: list[Started] = []
         self.sampler = Sampler(
             isolates=stage.launcher.isolates,
             period_s=0.01 if scenario.flow_type is FlowType.ORDINARY else 0.05,
         )
         self.watching = ThreadPoolExecutor(1, thread_name_prefix="watch")
-        self.instants: dict[str, int | None] = dict.fromkeys(
-            (
-                "flow_start_ns", "flow_consuming_ns", "load_start_ns", "load_end_ns",
-                "flow_stop_ns", "flow_stopped_ns",
-            )
-        )  # fmt: skip
-        self.start_ns = now_ns()
-        self.status = "valid"
-        self.reasons: list[str] = []
-        self.fatal: HopbenchError | None = None
-        self.alive: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-        self.connections: list[dict[str, Any]] = []
-        self.errors: list[dict[str, Any]] = []
-        self.floor: dict[str, Any] | None = None
-        self.load_answer: jobs.Answer | None = None
+        self.registering = threading.Lock()
+        self.seen = Observed(plan, self.name, self.flow, self.revisions, start_ns=now_ns())
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -199,28 +149,28 @@ class _Trial:
         with RealtimeFlow(deployment) as flow:
             try:
                 self.say("starting")
-                self.instants["flow_start_ns"] = now_ns()
+                self.seen.instants["flow_start_ns"] = now_ns()
                 flow.start(timeout_s=START_TIMEOUT_S)
-                self.instants["flow_consuming_ns"] = now_ns()
+                self.seen.instants["flow_consuming_ns"] = now_ns()
                 before = flow.alive()
                 self._submit(deployment)
                 self._drain(flow)
                 # The bare clients have their turn while the flow idles: at the same time this shows
                 # what an idle flow costs.
                 self._floor()
-                self.alive = (before, flow.alive())
-                self.connections = connections_of(self.stage, flow.started, services)
+                self.seen.alive_before, self.seen.alive_after = before, flow.alive()
+                self.seen.connections = connections_of(self.stage, flow.started, services)
             finally:
-                self.instants["flow_stop_ns"] = now_ns()
-                for index, started in enumerate(self.started):
+                self.seen.instants["flow_stop_ns"] = now_ns()
+                for index, started in enumerate(self.seen.started):
                     if started.exit is None:
                         self.sampler.read_now(index)
                 flow.stop()
-                self.instants["flow_stopped_ns"] = now_ns()
+                self.seen.instants["flow_stopped_ns"] = now_ns()
 
     def _ordinary(self, deployment: Deployment) -> None:
         with OrdinaryFlow(deployment) as flow:
-            self.instants["flow_start_ns"] = now_ns()
+            self.seen.instants["flow_start_ns"] = now_ns()
             total = self.plan.messages * len(self.plan.scenario.message_cells())
             try:
                 self._submit(deployment)
@@ -230,19 +180,21 @@ class _Trial:
                     flow.execute(execution, timeout_s=EXECUTION_TIMEOUT_S)
                 self._await_load()
             finally:
-                self.instants["flow_stop_ns"] = now_ns()
+                self.seen.instants["flow_stop_ns"] = now_ns()
                 flow.stop()
-                self.instants["flow_stopped_ns"] = now_ns()
+                self.seen.instants["flow_stopped_ns"] = now_ns()
 
     def _on_started(self, started: Started) -> None:
         # Looking up a container's process takes milliseconds: not on the path of its start.
-        index = len(self.started)
-        self.started.append(started)
+        # Called from the threads that start steps in parallel.
+        with self.registering:
+            index = len(self.seen.started)
+            self.seen.started.append(started)
         self.watching.submit(self.sampler.watch, index, started.instance)
 
     def _submit(self, deployment: Deployment) -> None:
         load, entry = self.plan.scenario.load, deployment.wiring.entry
-        self.instants["load_start_ns"] = now_ns()
+        self.seen.instants["load_start_ns"] = now_ns()
         jobs.submit(
             self.stage.load_folder,
             jobs.Job(
@@ -262,19 +214,37 @@ class _Trial:
         )
 
     def _await_load(self) -> None:
-        while self.load_answer is None:
-            self._check_load()
-            self.load_answer = jobs.outcome(self.stage.load_folder, self.name)
+        while not self._load_done():
             time.sleep(_DRAIN_POLL_S)
-        self.instants["load_end_ns"] = self.load_answer.end_ns
 
-    def _check_load(self) -> None:
+    def _load_done(self) -> bool:
+        """Whether the generator has answered. Raises MeasurementError when it ended or is stuck."""
+        if self.seen.load_answer is not None:
+            return True
         ended = self.stage.load.wait(0.0)
         if ended is not None:
             raise MeasurementError(
                 f"ended with exit code {ended.code}: {self.stage.load.logs(last=5)}",
-                where="load generator",
+                where=GENERATOR,
             )
+        self.seen.load_answer = jobs.outcome(self.stage.load_folder, self.name)
+        if self.seen.load_answer is not None:
+            self.seen.instants["load_end_ns"] = self.seen.load_answer.end_ns
+            return True
+        waited_s = (now_ns() - (self.seen.instants["load_start_ns"] or 0)) / 1e9
+        if waited_s > self._longest_load_s():
+            raise MeasurementError(
+                f"has not sent its schedule after {waited_s:.0f} s",
+                where=GENERATOR,
+                remedy="Is the broker paused, or out of memory or disk?",
+            )
+        return False
+
+    def _longest_load_s(self) -> float:
+        """Twice what the schedule takes on average, and a minute for a broker that lets us wait."""
+        load, cells = self.plan.scenario.load, self.plan.scenario.message_cells()
+        gaps_s = [1 / load.rate_hz + (cell.api_delay_ms or 0.0) / 1e3 for cell in cells]
+        return 2 * self.plan.messages * sum(gaps_s) + 60.0
 
     def _drain(self, flow: RealtimeFlow) -> None:
         """Wait until the load is sent and no message is under way any more."""
@@ -283,20 +253,19 @@ class _Trial:
         tails.append(SpoolTail(jobs.spool_path(self.stage.load_folder, self.name)))
         total = self.plan.messages * len(self.plan.scenario.message_cells())
         progress = (-1, time.monotonic())
+        counted = False
         while True:
             for tail in tails:
                 tally.add(tail.new_records())
-            if self.load_answer is None:
-                self._check_load()
-                self.load_answer = jobs.outcome(self.stage.load_folder, self.name)
-            elif tally.under_way == 0:
-                self.instants["load_end_ns"] = self.load_answer.end_ns
+            if self._load_done() and tally.under_way == 0 and counted:
                 return
+            # The answer comes after the last span: what is counted next includes them all.
+            counted = self.seen.load_answer is not None
             if tally.processed != progress[0]:
                 progress = (tally.processed, time.monotonic())
                 self.say(f"{min(tally.accepted, total)} of {total} messages")
             quiet_s = time.monotonic() - progress[1]
-            if self.load_answer is not None and quiet_s > self.plan.scenario.drain_timeout_s:
+            if self.seen.load_answer is not None and quiet_s > self.plan.scenario.drain_timeout_s:
                 raise FlowError(
                     f"{tally.under_way} messages were still under way after {quiet_s:.0f} s "
                     "without progress",
@@ -317,16 +286,16 @@ class _Trial:
             100, scenario.load.rate_hz, scenario.load.payload_bytes, self.plan.seed,
             scenario.load.arrivals,
         )  # fmt: skip
-        self.floor = hop_figures(samples)
+        self.seen.floor = hop_figures(samples)
 
     def _collect_errors(self, deployment: Deployment) -> None:
         try:
-            while len(self.errors) < _ERRORS_KEPT:
+            while len(self.seen.errors) < _ERRORS_KEPT:
                 delivery = self.stage.broker.get(deployment.wiring.error_queue)
                 if delivery is None:
                     return
                 report = decode_body(delivery.message.body)
-                self.errors.append(
+                self.seen.errors.append(
                     {
                         "step": report.get("step"),
                         "trace": decode_ids(delivery.message.headers).trace,
@@ -334,153 +303,7 @@ class _Trial:
                     }
                 )
         except HopbenchError as error:
-            self.reasons.append(f"the error queue could not be read: {error}")
-
-    # -- reading back ----------------------------------------------------------------------------
-
-    def finish(self) -> Outcome:
-        """Read every spool, judge the trial, and put together what is stored."""
-        tables: list[tuple[int, Records]] = []
-        instances = []
-        clocks: set[str] = set()
-        for index, started in enumerate(self.started):
-            records = self._read(started.spool, clocks)
-            tables.append((index, records))
-            instances.append(instance_record(self.stage, self.flow, started, records))
-        load_spool = jobs.spool_path(self.stage.load_folder, self.name)
-        if load_spool.exists():
-            tables.append((LOAD_INSTANCE, self._read(load_spool, clocks)))
-        records = (
-            np.concatenate([table for _, table in tables]) if tables else np.empty(0, dtype=DTYPE)
-        )
-        owners = np.concatenate(
-            [np.full(len(t), i, dtype=np.uint16) for i, t in tables] or [np.empty(0, np.uint16)]
-        )
-        spans = {name: records[name] for name in DTYPE.names or () if name != "check"}
-        spans.pop("sequence")
-        spans["instance"] = owners
-        document = self._document(records, instances, clocks)
-        return Outcome(document, spans, self.sampler.table(), self._logs())
-
-    def _read(self, spool: Path, clocks: set[str]) -> Records:
-        try:
-            content = read_spool(spool)
-        except SpoolError as error:
-            self.reasons.append(str(error))
-            self._worsen("failed")
-            return np.empty(0, dtype=DTYPE)
-        clocks.add(content.clock_id)
-        if content.problems:
-            self.reasons.extend(content.problems)
-            self._worsen("invalid")
-        return content.records
-
-    def _document(
-        self, records: Records, instances: list[dict[str, Any]], clocks: set[str]
-    ) -> dict[str, Any]:
-        plan, scenario = self.plan, self.plan.scenario
-        accounting = account(records, len(self.flow.steps))
-        load = load_figures(
-            records,
-            target_rate_hz=scenario.load.rate_hz,
-            cpu_s=self.load_answer.cpu_s if self.load_answer else 0.0,
-        )
-        self._judge(accounting.as_json(), asdict(load), clocks)
-        ids = {started.instance.id: started.step for started in self.started}
-        return {
-            "index": plan.index,
-            "repeats": plan.repeats,
-            "scenario": scenario.name,
-            "flow_type": str(scenario.flow_type),
-            "flow": self.flow.name,
-            "flow_digest": self.flow.digest(),
-            "cell": {"containers": len(self.flow.steps)},
-            "steps": [
-                {
-                    "index": index,
-                    "id": step.id,
-                    "component": step.component,
-                    "function": step.function,
-                    "revision": revision.digest,
-                }
-                for index, (step, revision) in enumerate(
-                    zip(self.flow.steps, self.revisions, strict=True)
-                )
-            ],
-            "message_cells": [asdict(cell) for cell in scenario.message_cells()],
-            "status": self.status,
-            "reasons": self.reasons,
-            "clock_id": clock_id(),
-            "clock_ids_seen": sorted(clocks),
-            "start_ns": self.start_ns,
-            "end_ns": now_ns(),
-            **self.instants,
-            "instances": instances,
-            "alive_before": list(self.alive[0]),
-            "alive_after": list(self.alive[1]),
-            "starts_seen": len(self.started),
-            "engine_events": [
-                {
-                    "at_ns": event.at_ns,
-                    "action": event.action,
-                    "instance_id": event.instance_id,
-                    "step": ids[event.instance_id],
-                }
-                for event in self.stage.launcher.events()
-                if event.instance_id in ids
-            ],
-            "connections": self.connections,
-            "accounting": accounting.as_json(),
-            "errors": self.errors,
-            "load": asdict(load),
-            "floor": self.floor,
-            "resource_problems": list(self.sampler.problems),
-        }
-
-    def _judge(self, counts: dict[str, int], load: dict[str, float], clocks: set[str]) -> None:
-        if counts["lost"]:
-            self._blame(f"{counts['lost']} of {counts['accepted']} accepted messages were lost")
-        if counts["failed"]:
-            first = f": {self.errors[0]['error']}" if self.errors else ""
-            self._blame(f"{counts['failed']} messages failed{first}")
-        if counts["refused"]:
-            self._blame(f"the first queue refused {counts['refused']} messages")
-        if counts["ended_early"]:
-            self._blame(
-                f"{counts['ended_early']} executions ended before the last step: "
-                "a component emitted nothing"
-            )
-        if self.status == "valid" and not counts["handled"]:
-            self._blame("no message was handled")
-        planned_s = (counts["sent"] - 1) / load["target_rate_hz"]
-        taken_s = (counts["sent"] - 1) / load["achieved_rate_hz"]
-        # A shortfall that is shorter than the limit on lateness is lateness, judged below.
-        behind_ms = 1e3 * (taken_s - planned_s)
-        if taken_s * RATE_LIMIT > planned_s and behind_ms > LAG_LIMIT_MS:
-            self._blame(
-                f"{GENERATOR} reached {load['achieved_rate_hz']:.1f} of "
-                f"{load['target_rate_hz']:.1f} messages a second"
-            )
-        if load["lag_p99_ms"] > LAG_LIMIT_MS:
-            self._blame(f"{GENERATOR} was late by {load['lag_p99_ms']:.1f} ms (p99)")
-        if len(clocks | {clock_id()}) > 1:
-            self._blame(f"clocks differ between processes: {sorted(clocks | {clock_id()})}")
-
-    def _blame(self, reason: str) -> None:
-        self.reasons.append(reason)
-        self._worsen("invalid")
-
-    def _worsen(self, status: str) -> None:
-        order = ("valid", "invalid", "failed")
-        self.status = max(self.status, status, key=order.index)
-
-    def _logs(self) -> dict[str, str]:
-        if self.status == "valid":
-            return {}
-        logs = {started.instance.name: started.instance.logs(last=200) for started in self.started}
-        if self.errors:
-            logs["errors"] = json.dumps(self.errors, indent=1)
-        return {name: text for name, text in logs.items() if text}
+            self.seen.blame(f"the error queue could not be read: {error}")
 
 
 def prepare_images(stage: Stage, scenarios: tuple[Scenario, ...]) -> Prepared:

@@ -1,0 +1,240 @@
+"""What a trial came to: its spools read back, judged, and put together for storing.
+
+Nothing here starts, sends or waits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.accounting import account, load_figures
+from bench.load import jobs
+from bench.observe import instance_record
+from bench.resources import Sampler
+from bench.stage import Stage
+from runtime.clock import clock_id, now_ns
+from runtime.errors import SpoolError
+from runtime.model import Flow, Revision
+from runtime.modes import Started
+from runtime.spool import DTYPE, Records, read_spool
+from scenarios.model import Scenario
+
+LAG_LIMIT_MS = 50.0
+RATE_LIMIT = 0.99
+GENERATOR = "the load generator"
+LOAD_INSTANCE = 0xFFFF
+INSTANTS = (
+    "flow_start_ns",
+    "flow_consuming_ns",
+    "load_start_ns",
+    "load_end_ns",
+    "flow_stop_ns",
+    "flow_stopped_ns",
+)
+_WORSE = ("valid", "invalid", "failed")
+_LOG_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one trial is to do. ``messages`` is per message cell.
+
+    ``repeats`` is the index of the trial that this one replaces.
+    """
+
+    index: int
+    scenario: Scenario
+    containers: int | None
+    messages: int
+    seed: int
+    repeats: int | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one trial gave: its document (docs/formats.md) and its tables."""
+
+    document: dict[str, Any]
+    spans: dict[str, np.ndarray[Any, Any]]
+    resources: Mapping[str, np.ndarray[Any, Any]]
+    logs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def only_late(self) -> bool:
+        """Whether nothing but the load generator's own lateness makes the trial invalid."""
+        reasons = self.document["reasons"]
+        late = all(reason.startswith(GENERATOR) for reason in reasons)
+        return self.document["status"] == "invalid" and late
+
+
+@dataclass(slots=True)
+class Observed:
+    """A trial as it is seen while it runs. ``reasons`` say why its status is not ``valid``."""
+
+    plan: Plan
+    name: str
+    flow: Flow
+    revisions: tuple[Revision, ...]
+    start_ns: int
+    started: list[Started] = field(default_factory=list)
+    instants: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(INSTANTS))
+    status: str = "valid"
+    reasons: list[str] = field(default_factory=list)
+    alive_before: tuple[str, ...] = ()
+    alive_after: tuple[str, ...] = ()
+    connections: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    floor: dict[str, Any] | None = None
+    load_answer: jobs.Answer | None = None
+
+    def blame(self, reason: str, status: str = "invalid") -> None:
+        """Note a reason, and that the trial is at least this bad."""
+        self.reasons.append(reason)
+        self.status = max(self.status, status, key=_WORSE.index)
+
+
+def put_together(seen: Observed, stage: Stage, sampler: Sampler) -> Outcome:
+    """Read every spool of a trial, judge it, and make what is stored of it."""
+    tables: list[tuple[int, Records]] = []
+    instances = []
+    clocks: set[str] = set()
+    for index, started in enumerate(seen.started):
+        records = _read(seen, started.spool, clocks)
+        tables.append((index, records))
+        instances.append(instance_record(stage, seen.flow, started, records))
+    load_spool = jobs.spool_path(stage.load_folder, seen.name)
+    if load_spool.exists():
+        tables.append((LOAD_INSTANCE, _read(seen, load_spool, clocks)))
+    records = np.concatenate([np.empty(0, dtype=DTYPE), *(table for _, table in tables)])
+    owners = [np.full(len(table), index, dtype=np.uint16) for index, table in tables]
+    spans = {name: records[name] for name in DTYPE.names or () if name not in {"check", "sequence"}}
+    spans["instance"] = np.concatenate([np.empty(0, np.uint16), *owners])
+    document = _document(seen, stage, records, instances, clocks)
+    document["resource_problems"] = list(sampler.problems)
+    return Outcome(document, spans, sampler.table(), _logs(seen))
+
+
+def _read(seen: Observed, spool: Path, clocks: set[str]) -> Records:
+    try:
+        content = read_spool(spool)
+    except SpoolError as error:
+        seen.blame(str(error), "failed")
+        return np.empty(0, dtype=DTYPE)
+    clocks.add(content.clock_id)
+    for problem in content.problems:
+        seen.blame(problem)
+    return content.records
+
+
+def _document(
+    seen: Observed,
+    stage: Stage,
+    records: Records,
+    instances: list[dict[str, Any]],
+    clocks: set[str],
+) -> dict[str, Any]:
+    plan, scenario = seen.plan, seen.plan.scenario
+    accounting = account(records, len(seen.flow.steps))
+    load = load_figures(
+        records,
+        target_rate_hz=scenario.load.rate_hz,
+        cpu_s=seen.load_answer.cpu_s if seen.load_answer else 0.0,
+    )
+    _judge(seen, accounting.as_json(), asdict(load), clocks)
+    ids = {started.instance.id: started.step for started in seen.started}
+    return {
+        "index": plan.index,
+        "repeats": plan.repeats,
+        "scenario": scenario.name,
+        "flow_type": str(scenario.flow_type),
+        "flow": seen.flow.name,
+        "flow_digest": seen.flow.digest(),
+        "cell": {"containers": len(seen.flow.steps)},
+        "steps": [
+            {
+                "index": index,
+                "id": step.id,
+                "component": step.component,
+                "function": step.function,
+                "revision": revision.digest,
+            }
+            for index, (step, revision) in enumerate(
+                zip(seen.flow.steps, seen.revisions, strict=True)
+            )
+        ],
+        "message_cells": [asdict(cell) for cell in scenario.message_cells()],
+        "status": seen.status,
+        "reasons": seen.reasons,
+        "clock_id": clock_id(),
+        "clock_ids_seen": sorted(clocks),
+        "start_ns": seen.start_ns,
+        "end_ns": now_ns(),
+        **seen.instants,
+        "instances": instances,
+        "alive_before": list(seen.alive_before),
+        "alive_after": list(seen.alive_after),
+        "starts_seen": len(seen.started),
+        "engine_events": [
+            {
+                "at_ns": event.at_ns,
+                "action": event.action,
+                "instance_id": event.instance_id,
+                "step": ids[event.instance_id],
+            }
+            for event in stage.launcher.events()
+            if event.instance_id in ids
+        ],
+        "connections": seen.connections,
+        "accounting": accounting.as_json(),
+        "errors": seen.errors,
+        "load": asdict(load),
+        "floor": seen.floor,
+    }
+
+
+def _judge(
+    seen: Observed, counts: Mapping[str, int], load: Mapping[str, float], clocks: set[str]
+) -> None:
+    if counts["lost"]:
+        seen.blame(f"{counts['lost']} of {counts['accepted']} accepted messages were lost")
+    if counts["failed"]:
+        first = f": {seen.errors[0]['error']}" if seen.errors else ""
+        seen.blame(f"{counts['failed']} messages failed{first}")
+    if counts["refused"]:
+        seen.blame(f"the first queue refused {counts['refused']} messages")
+    if counts["ended_early"]:
+        seen.blame(
+            f"{counts['ended_early']} executions ended before the last step: "
+            "a component emitted nothing"
+        )
+    if seen.status == "valid" and not counts["handled"]:
+        seen.blame("no message was handled")
+    planned_s = (counts["sent"] - 1) / load["target_rate_hz"]
+    taken_s = (counts["sent"] - 1) / load["achieved_rate_hz"]
+    # A shortfall that is shorter than the limit on lateness is lateness, judged below.
+    behind_ms = 1e3 * (taken_s - planned_s)
+    if taken_s * RATE_LIMIT > planned_s and behind_ms > LAG_LIMIT_MS:
+        seen.blame(
+            f"{GENERATOR} reached {load['achieved_rate_hz']:.1f} of "
+            f"{load['target_rate_hz']:.1f} messages a second"
+        )
+    if load["lag_p99_ms"] > LAG_LIMIT_MS:
+        seen.blame(f"{GENERATOR} was late by {load['lag_p99_ms']:.1f} ms (p99)")
+    if len(clocks | {clock_id()}) > 1:
+        seen.blame(f"clocks differ between processes: {sorted(clocks | {clock_id()})}")
+
+
+def _logs(seen: Observed) -> dict[str, str]:
+    """The logs of a trial that went wrong, by the name of what wrote them."""
+    if seen.status == "valid":
+        return {}
+    logs = {one.instance.name: one.instance.logs(last=_LOG_LINES) for one in seen.started}
+    if seen.errors:
+        logs["errors"] = json.dumps(seen.errors, indent=1)
+    return {name: text for name, text in logs.items() if text}
