@@ -51,7 +51,8 @@ def undeclared_connections(claim: Claim, evidence: Evidence) -> Decision:
         names = {step.index: step.id for step in trial.record.steps}
         to_broker = set()
         for connection in trial.record.connections:
-            count += 1
+            # What stays inside the step's own container connects it with nothing.
+            count += connection.kind != "self"
             if connection.kind == "broker":
                 to_broker.add(connection.step)
             elif connection.kind not in {"service", "self"}:
