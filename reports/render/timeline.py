@@ -203,11 +203,15 @@ def _axis(
     end_ms: float, left: float, scale: float, top: float, bottom: float, about: int
 ) -> list[Markup]:
     drawn: list[Markup] = []
+    right = left + end_ms * scale
     for tick_ms in svg.ticks(end_ms, about):
         x = left + tick_ms * scale
         label = "0" if tick_ms == 0 else quantity(tick_ms, "ms")
-        drawn += [
-            svg.line(x, top, x, bottom, "grid"),
-            svg.text(x, 14, label, "t-soft", "start" if tick_ms == 0 else "middle"),
-        ]
+        drawn.append(svg.line(x, top, x, bottom, "grid"))
+        if tick_ms == 0:
+            drawn.append(svg.text(x, 14, label, "t-soft"))
+        elif x + svg.width_of(label, 11.5) / 2 > right:
+            drawn.append(svg.text(right, 14, label, "t-soft", "end"))
+        else:
+            drawn.append(svg.text(x, 14, label, "t-soft", "middle"))
     return drawn
