@@ -184,7 +184,7 @@ def test_undeclared_connections(realtime: Run) -> None:
     realtime.ask("undeclared_connections", "realtime", limit=0.0, unit="connections")
     realtime.trials(lambda t: t["connections"].append(
         {"step": 0, "host": "127.0.0.1", "port": 40001, "kind": "self"}))  # fmt: skip
-    realtime.assert_is("met", "all 12 connections")
+    realtime.assert_is("met", "all 9 connections")
     realtime.trials(lambda t: t["connections"].pop(0), only=2).assert_is("undecided", "of source")
     other = {"step": 1, "host": "172.18.0.7", "port": 9000, "kind": "other"}
     realtime.trials(lambda t: t["connections"].append(other), only=1)
