@@ -147,7 +147,7 @@ class Table:
 
     def choice(self, name: str, choices: Iterable[str], default: str | None = None) -> str:
         """One of some words; required unless there is a default."""
-        words = list(choices)
+        words = [str(choice) for choice in choices]
         wanted = " or ".join(f'"{word}"' for word in words)
         value = self._take(name, default)
         if isinstance(value, str) and value in words:

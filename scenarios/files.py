@@ -82,7 +82,8 @@ def load_claims(path: Path = CLAIMS) -> tuple[Claim, ...]:
 
 def _open(path: Path) -> Document:
     try:
-        text = path.read_text(encoding="utf-8")
+        # Not as text: a lone carriage return ends a line for Python, and is an error in TOML.
+        text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         raise ScenarioError((f"{path}: there is no such file",), where=str(path)) from None
     except OSError as error:
@@ -252,6 +253,8 @@ def _load(table: Table | None, messages: int, axes: Axes) -> Load:
 
 
 def _axes(table: Table) -> Axes:
+    if not table.values:
+        table.document.problem(table.key, "is empty; give it an axis, or leave it out")
     axes = Axes(
         containers=table.wholes("containers", least=2),
         payload_bytes=tuple(map(int, table.quantities("payload", SIZE))),

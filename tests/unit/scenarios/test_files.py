@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import ScenarioError
@@ -87,6 +87,8 @@ def test_the_error_names_the_file_and_counts() -> None:
         ('"30/min"', '"0/s"', "good.toml:37: load.rate: '0/s' is too small; it must be above 0"),
         ('"2 kB"', '"-1 B"', "good.toml:39: load.payload: '-1 B' is too small; it must be above"),
         ("[2, 3, 5]", "[]", "good.toml:42: vary.containers: is empty; give it the values to vary"),
+        ("[vary]", "[vary]\n[x]", "good.toml:41: vary: is empty; give it an axis, or leave it out"),
+        ('"realtime"', '"realtimes"', "good.toml:3: flow_type: 'realtimes' is unknown; write \"or"),
         ("[2, 3, 5]", "5", "good.toml:42: vary.containers: must be an array of the values"),
         ("[2, 3, 5]", "[2, 1]", "good.toml:42: vary.containers[1]: 1 is too small; it must be"),
         ("[2, 3, 5]", "[2, true]", "good.toml:42: vary.containers[1]: must be a whole number, no"),
@@ -268,13 +270,14 @@ def mutated(seed: int) -> str:
 
 
 @settings(max_examples=200, deadline=None)
+@example("\r0")
 @given(st.integers(0, 2**32).map(mutated) | st.text(max_size=60))
 def test_the_loader_raises_nothing_but_scenario_errors(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     """Any text loads, or gives problems that each name the file and a line that it has."""
     path = tmp_path_factory.getbasetemp() / "mutated.toml"
-    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
     found: tuple[str, ...] = ()
     try:
         digest = load_scenario(path).flow().digest()
