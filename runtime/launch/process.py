@@ -8,6 +8,7 @@ limit counts what is reserved, not what is used, and servers written in Go reser
 from __future__ import annotations
 
 import compileall
+import contextlib
 import os
 import shutil
 import sys
@@ -17,6 +18,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from py_compile import PycInvalidationMode
+
+import psutil
 
 from runtime.clock import now_ns
 from runtime.errors import ImageError, LaunchError
@@ -31,6 +34,8 @@ _PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
 )  # fmt: skip
 _CLOSE_GRACE_S = 2.0
+_LAUNCHER = "HOPBENCH_LAUNCHER"
+"""Marks what one launcher started, and what that started in turn: its folder's path."""
 
 
 class ProcessLauncher:
@@ -42,8 +47,8 @@ class ProcessLauncher:
     def __init__(self, run_id: str, *, progress: Callable[[str], None] | None = None) -> None:
         self.run_id = run_id
         self._progress: Callable[[str], None] = progress or (lambda _line: None)
-        self._marks = environment(run_id)
         self._folder = temporary_folder(run_id)
+        self._marks = {**environment(run_id), _LAUNCHER: str(self._folder)}
         self._lock = threading.Lock()
         self._instances: list[ProcessInstance] = []
         self._closed = False
@@ -123,9 +128,23 @@ class ProcessLauncher:
             if instances:
                 with ThreadPoolExecutor(len(instances)) as stoppers:
                     list(stoppers.map(lambda each: each.stop(grace_s=_CLOSE_GRACE_S), instances))
+            self._end_escaped()
         finally:
             self._nursery.shutdown()
             remove_folder(self._folder)
+
+    def _end_escaped(self) -> None:
+        """Kill what steps started in sessions of their own: only the environment tells whose."""
+        while True:
+            escaped = []
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error, OSError):
+                    if process.environ().get(_LAUNCHER) == str(self._folder):
+                        process.kill()
+                        escaped.append(process)
+            # What they started meanwhile is found by another look.
+            if not escaped or psutil.wait_procs(escaped, timeout=_CLOSE_GRACE_S)[1]:
+                return
 
     def _spawn(self, spec: Spec, log: Path, create_ns: int) -> ProcessInstance:
         # As in a container, nothing of the caller's environment reaches a step but what finds

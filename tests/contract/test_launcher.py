@@ -426,6 +426,25 @@ def test_close_removes_everything(own: Bench) -> None:
     assert (actions.count("start"), actions.count("die")) == (3, 3)
 
 
+def test_close_ends_what_left_its_session(own: Bench) -> None:
+    """A grandchild in a session of its own, whose parents have ended, is gone after close."""
+    child = "import time; time.sleep(600)"
+    program = (
+        "import subprocess, sys, time;"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True);"
+        "print('up', flush=True); time.sleep(600)"
+    )
+    instance = own.start(own.spec(program))
+    assert instance.pid is not None
+    (child_process,) = psutil.Process(instance.pid).children()
+    started = owner.start_time(child_process.pid)
+    assert started is not None
+    instance.stop(grace_s=0.0)
+    own.launcher.close()
+    assert not owner.is_alive(child_process.pid, started)
+    assert left_of(own.launcher) == []
+
+
 def test_closed_launcher_starts_nothing(own: Bench) -> None:
     """A start after close is refused instead of leaving something behind."""
     spec = own.spec(SLEEP)
