@@ -12,6 +12,9 @@ from typing import Any
 
 from runtime.errors import FormatError
 
+_LARGEST = 2**63 - 1
+"""What a stored number can be: larger ones do not fit the integers that they are computed with."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
@@ -202,6 +205,50 @@ class FloorRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class QuantilesRecord:
+    """Quantiles of a floor figure of the machine itself, in its member's unit."""
+
+    p50: float | None
+    p99: float | None
+    n: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BareHopRecord:
+    """The bare broker hop, in ms; the samples in ns."""
+
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    n: int | None
+    samples_ns: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FloorSideRecord:
+    """One side of the floor: what its members must be where they are there."""
+
+    timer_resolution_ns: float | None
+    scheduling_jitter_us: QuantilesRecord | None
+    loopback_tcp_us: QuantilesRecord | None
+    broker_hop_ms: BareHopRecord | None
+    placement: str | None
+    body_bytes: int | None
+    rate_hz: float | None
+    problems: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRecord:
+    """Those members of the environment that are more than a word to show."""
+
+    cores: int | None
+    memory_bytes: int | None
+    packages: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run: what was planned, where, and what was done."""
 
@@ -231,12 +278,19 @@ class RunRecord:
 
 def parse_run(content: object, *, file: str) -> RunRecord:
     """Check the content of a ``run.json``. Raises FormatError naming ``file`` and the key."""
-    return typing.cast("RunRecord", _value(RunRecord, content, file, ""))
+    run = typing.cast("RunRecord", _value(RunRecord, content, file, ""))
+    # These stay as they were stored, to be shown; only their shape is checked.
+    _value(EnvironmentRecord, run.environment, file, "environment")
+    for when in ("before", "after") if run.floor else ():
+        _value(FloorSideRecord | None, getattr(run.floor, when), file, f"floor.{when}")
+    return run
 
 
 def parse_trial(content: object, *, file: str) -> TrialRecord:
     """Check the content of a ``trial.json``. Raises FormatError naming ``file`` and the key."""
-    return typing.cast("TrialRecord", _value(TrialRecord, content, file, ""))
+    trial = typing.cast("TrialRecord", _value(TrialRecord, content, file, ""))
+    _value(BareHopRecord | None, trial.floor, file, "floor")
+    return trial
 
 
 @functools.cache
@@ -261,7 +315,11 @@ def _value(kind: Any, value: object, file: str, key: str) -> object:
             return value
     elif kind is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if abs(value) > _LARGEST:
+                raise _damaged(file, f"{key} is too large")
             return float(value)
+    elif kind is int and isinstance(value, int) and abs(value) > _LARGEST:
+        raise _damaged(file, f"{key} is too large")
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     wanted = getattr(kind, "__name__", str(kind)) if origin is None else str(origin.__name__)

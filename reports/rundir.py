@@ -135,7 +135,7 @@ def _read_trial(folder: Path) -> TrialData:
 def _read_json(file: Path) -> Any:
     """Content of a JSON file whose ``format``, where it has one, this version knows."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes(), parse_constant=_no_number)
     except FileNotFoundError:
         raise FormatError(
             "missing", where=str(file), remedy="Give the folder of a run, as bench run printed it"
@@ -154,6 +154,10 @@ def _read_json(file: Path) -> Any:
     if version != FORMAT:
         raise _damaged(file, f"its format is {version!r}")
     return content
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"it says {text}, which JSON does not have")
 
 
 def _read_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,42 @@ def test_wrong_values_are_named(run: Path, key: str, value: object, named: str) 
         read_run(run)
     assert str(file) in str(caught.value)
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("environment.memory_bytes", "much"),
+        ("environment.packages", ["pika"]),
+        ("floor.before.problems", "slow"),
+        ("floor.after.broker_hop_ms", 0.6),
+        ("floor.after.broker_hop_ms.mean", "<b>"),
+        ("floor.before.scheduling_jitter_us.p50", 10**400),
+        ("seed", 2**64),
+    ],
+)
+def test_what_is_only_shown_is_checked_too(run: Path, path: str, value: object) -> None:
+    """A member of the floor or the environment that could not be shown is named."""
+    *parents, last = path.split(".")
+
+    def plant(content: Json) -> None:
+        for parent in parents:
+            content = content[parent]
+        content[last] = value
+
+    amend(run / "run.json", plant)
+    with pytest.raises(FormatError, match=re.escape(path)):
+        read_run(run)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_have(run: Path, number: str) -> None:
+    """Python would read them; no figure may be computed from one."""
+    file = run / "trials/0001/trial.json"
+    amend(file, lambda t: t.update(floor={"p50": "HERE"}))
+    file.write_text(file.read_text().replace('"HERE"', number))
+    with pytest.raises(FormatError, match=number):
+        read_run(run)
 
 
 def test_missing_key_is_named(run: Path) -> None:
