@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--profile", default="quick", choices=("quick", "full"))
     run.add_argument("--out", type=Path, help="the run directory to make (default: runs/TIME)")
-    run.add_argument("--seed", type=int, help="orders trials and draws arrivals (default: new)")
+    run.add_argument("--seed", type=_seed, help="orders trials and draws arrivals (default: new)")
     run.add_argument("--report", action="store_true", help="make the report as well")
     run.set_defaults(handler=_run)
 
@@ -93,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     images = commands.add_parser("images", help="build the container images ahead of a run")
     images.set_defaults(handler=_images)
     return parser
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**63 - 1}")
+    return seed
 
 
 def _run(arguments: argparse.Namespace) -> int:

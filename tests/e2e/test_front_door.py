@@ -155,6 +155,38 @@ def test_unknown_scenario(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("place", ["file", "below a file", "full"])
+def test_no_place_for_the_run_directory(place: str, tmp_path: Path) -> None:
+    """A path where no folder can be made: exit 2, named, and nothing is started."""
+    file = tmp_path / "file"
+    file.write_text("precious")
+    out = {"file": file, "below a file": file / "run", "full": tmp_path}[place]
+    done = _bench("run", "realtime", "--launcher", "process", "--broker", "nats", "--out", str(out))
+    assert done.returncode == 2
+    assert f"{out}: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize("seed", ["-1", "9223372036854775808", "one"])
+def test_impossible_seed(seed: str, tmp_path: Path) -> None:
+    """A seed that could not be stored and used again is refused before anything is measured."""
+    done = _bench("run", "realtime", "--seed", seed, "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "--seed" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+def test_gate_that_cannot_write(measured: Path, tmp_path: Path, option: str) -> None:
+    """A file that cannot be written is an error with its name: the gate is not green by it."""
+    done = _bench("gate", str(measured), option, str(tmp_path / "absent" / "file"))
+    assert done.returncode == 2
+    assert f"{tmp_path}/absent/file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_no_engine_is_no_silent_fallback(tmp_path: Path) -> None:
     """Containers asked for and not to be had: exit 2 and the remedy, nothing measured."""
     done = _bench(
