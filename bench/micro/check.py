@@ -18,7 +18,7 @@ from typing import Any
 from runtime.errors import FormatError, HopbenchError, InputError, MeasurementError
 
 LIMITS = Path(__file__).with_name("limits.toml")
-METRICS = ("ratio", "median_us")
+UNITS = {"ratio": "x", "median_us": "us", "cpu_s": "s"}
 MET, MISSED, UNDECIDED = "met", "missed", "undecided"
 
 
@@ -44,11 +44,11 @@ def read_limits(path: Path = LIMITS) -> tuple[Limit, ...]:
     """The limits of a file. Raises InputError for a metric that does not exist."""
     limits = tuple(Limit(**entry) for entry in tomllib.loads(path.read_text())["limit"])
     for limit in limits:
-        if limit.metric not in METRICS:
+        if limit.metric not in UNITS:
             raise InputError(
                 f"there is no metric {limit.metric!r}",
                 where=f"{path.name}, {limit.benchmark}",
-                remedy=f"Use one of {', '.join(METRICS)}",
+                remedy=f"Use one of {', '.join(UNITS)}",
             )
     return limits
 
@@ -78,6 +78,9 @@ def judge(limit: Limit, results: Mapping[str, Mapping[str, Any]]) -> Verdict:
         value = result["stats"]["median"] * 1e6
         return Verdict(limit, MET if value <= limit.most else MISSED, f"{value:.2f} us")
     info = result["extra_info"]
+    if limit.metric == "cpu_s":
+        value = float(info["cpu_s"])
+        return Verdict(limit, MET if value <= limit.most else MISSED, f"{value:.2f} s")
     low, high = info["ratio_low"], info["ratio_high"]
     measured = f"{info['ratio']:.2f} x [{low:.2f}, {high:.2f}]"
     if high <= limit.most:
@@ -107,10 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     for verdict in verdicts:
         limit = verdict.limit
-        unit = "us" if limit.metric == "median_us" else "x"
         print(
             f"{verdict.verdict:10} {limit.benchmark:26} {verdict.measured:24} "
-            f"at most {limit.most:g} {unit}"
+            f"at most {limit.most:g} {UNITS[limit.metric]}"
         )
     return exit_code(verdicts, strict=options.strict)
 

@@ -99,3 +99,10 @@ def test_every_limit_is_of_a_benchmark_that_exists() -> None:
     sources = [path.read_text() for path in (ROOT / "bench" / "micro").glob("test_*.py")]
     for limit in read_limits():
         assert any(f"def {limit.benchmark}(" in source for source in sources), limit.benchmark
+
+
+@pytest.mark.parametrize(("cpu_s", "verdict"), [(4.9, "met"), (5.1, "missed")])
+def test_cpu_seconds(cpu_s: float, verdict: str) -> None:
+    """A limit on CPU seconds is held against what the benchmark reported of its process."""
+    results = {"test_a": {"stats": {"median": 9.0}, "extra_info": {"cpu_s": cpu_s}}}
+    assert judge(Limit("test_a", "cpu_s", 5.0), results).verdict == verdict
