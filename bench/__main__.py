@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from runtime.errors import HopbenchError, InputError
+from runtime.errors import HopbenchError, InputError, LaunchError
 from scenarios.model import Scenario
 
 OK, MISSED, ERROR, UNDECIDED = 0, 1, 2, 3
@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return handler(arguments)
     except HopbenchError as error:
-        print(f"hopbench: {error}", file=sys.stderr)
+        for line in (error, *getattr(error, "__notes__", ())):
+            print(f"hopbench: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("hopbench: interrupted", file=sys.stderr)
@@ -196,8 +197,14 @@ def _scenarios(names: Sequence[str]) -> tuple[Scenario, ...]:
 def _sweep(console: Console) -> None:
     from runtime.launch import leftovers
 
-    for removed in leftovers.clean().leftovers:
-        console.print(f"hopbench: removed a leftover: {removed}", highlight=False, markup=False)
+    try:
+        removed = leftovers.clean().leftovers
+    except LaunchError as error:
+        # What an earlier run left must not keep this one from measuring.
+        console.print(f"hopbench: {error}", style="yellow", highlight=False, markup=False)
+        return
+    for each in removed:
+        console.print(f"hopbench: removed a leftover: {each}", highlight=False, markup=False)
 
 
 def _report(arguments: argparse.Namespace) -> int:

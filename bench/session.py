@@ -66,7 +66,7 @@ class Result:
     """How a run ended.
 
     ``problems``: a line for each trial that failed or is invalid. ``notes``: a line for each trial
-    whose load generator was late, where its cell has valid ones.
+    whose load generator was late, where its cell has valid ones, and for what was not removed.
     """
 
     folder: Path
@@ -83,6 +83,7 @@ class _Ledger:
         self._problems: list[str] = []
         self._late: list[tuple[str, str]] = []
         self._valid: set[str] = set()
+        self.troubles: list[str] = []
 
     def keep(self, outcome: Outcome, plan: Plan, label: str) -> None:
         """Save a trial. Raises MeasurementError when no further trial could run."""
@@ -107,7 +108,7 @@ class _Ledger:
         """What the run came to."""
         notes = tuple(line for label, line in self._late if label in self._valid)
         alone = tuple(line for label, line in self._late if label not in self._valid)
-        return Result(folder, status, (*self._problems, *alone), notes)
+        return Result(folder, status, (*self._problems, *alone), (*notes, *self.troubles))
 
 
 def plan_trials(request: Request) -> tuple[Plan, ...]:
@@ -155,6 +156,8 @@ def run(request: Request, progress: Progress) -> Result:
         return ledger.result(request.out, "interrupted")
     except HopbenchError as error:
         writer.update(status="failed", finished=_now(), error=str(error))
+        for trouble in ledger.troubles:
+            error.add_note(trouble)
         raise
     except OSError as error:
         converted = MeasurementError(
@@ -192,6 +195,7 @@ def _measure(
         folder=work,
         components_root=request.components_root,
         say=progress.phase,
+        trouble=ledger.troubles.append,
     ) as stage:
         writer.update(
             environment=environment.describe(

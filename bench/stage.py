@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.choice import CONTAINER, GIVEN_URL, Choice
@@ -18,7 +19,13 @@ from runtime.broker import Broker, connect
 from runtime.broker.nats_server import NatsServer
 from runtime.broker.node import RabbitNode, free_ports
 from runtime.components import SERVICE, load_component, revision
-from runtime.errors import ComponentError, MeasurementError, StepExited
+from runtime.errors import (
+    ComponentError,
+    HopbenchError,
+    LaunchError,
+    MeasurementError,
+    StepExited,
+)
 from runtime.launch import Instance, Launcher, Spec
 from runtime.model import Limits, Revision
 from scenarios.files import component_roots, find_component
@@ -76,23 +83,27 @@ def open_stage(
     folder: Path,
     components_root: Path,
     say: Callable[[str], None] | None = None,
+    trouble: Callable[[str], None] | None = None,
 ) -> Iterator[Stage]:
     """Start what a run needs. Raises LaunchError or BrokerError; what had started is removed.
 
-    ``say`` is told what takes its time: building images, starting the broker.
+    ``say`` is told what takes its time: building images, starting the broker. ``trouble`` is told
+    what could not be removed at the end, which spoils nothing that was measured; without it, that
+    is raised.
     """
     say = say or _silent
+    trouble = trouble or _raise
     with contextlib.ExitStack() as stack:
         launcher = open_launcher(choice.launcher, run_id, say)
-        stack.callback(launcher.close)
+        stack.callback(_end, launcher.close, trouble)
         say("starting the broker")
-        place = _open_broker(stack, choice, launcher, run_id, folder)
+        place = _open_broker(stack, choice, launcher, run_id, folder, trouble)
         broker = connect(place.url_host, name="hopbench control")
-        stack.callback(broker.close)
+        stack.callback(_end, broker.close, trouble)
         say("starting the load generator")
         load_folder = folder / "load"
         load = _start_load(launcher, load_folder)
-        stack.callback(load.stop, grace_s=5.0)
+        stack.callback(_end, partial(load.stop, grace_s=5.0), trouble)
         floor_folder = folder / "floor"
         floor_folder.mkdir(parents=True)
         floor = stack.enter_context(HopFloor(launcher, place.url_inside, floor_folder))
@@ -122,6 +133,10 @@ def open_launcher(name: str, run_id: str, say: Callable[[str], None]) -> Launche
 
 def _silent(_text: str) -> None:
     """Nobody listens."""
+
+
+def _raise(text: str) -> None:
+    raise LaunchError(text, remedy="See what `python -m bench doctor` says")
 
 
 def revisions(scenario: Scenario, root: Path) -> dict[str, Revision]:
@@ -162,15 +177,27 @@ def substitutions(services: Mapping[str, tuple[Instance, str]]) -> dict[str, str
     return {f"${{services.{name}}}": place for name, (_, place) in services.items()}
 
 
+def _end(stop: Callable[[], object], trouble: Callable[[str], None]) -> None:
+    try:
+        stop()
+    except HopbenchError as error:
+        trouble(f"not all that was started could be removed: {error}")
+
+
 def _open_broker(
-    stack: contextlib.ExitStack, choice: Choice, launcher: Launcher, run_id: str, folder: Path
+    stack: contextlib.ExitStack,
+    choice: Choice,
+    launcher: Launcher,
+    run_id: str,
+    folder: Path,
+    trouble: Callable[[str], None],
 ) -> BrokerPlace:
     if choice.placement == GIVEN_URL:
         assert choice.url is not None
         return BrokerPlace(choice.url, choice.url, None, None, ())
     if choice.broker == "nats":
         server = NatsServer.start(run_id, folder)
-        stack.callback(server.stop)
+        stack.callback(_end, server.stop, trouble)
         return BrokerPlace(server.url, server.url, server.version, None, server.pids)
     if choice.placement == CONTAINER:
         from runtime.launch.broker_container import start_broker
@@ -178,12 +205,12 @@ def _open_broker(
 
         assert isinstance(launcher, DockerLauncher)
         container = start_broker(launcher)
-        stack.callback(container.stop)
+        stack.callback(_end, container.stop, trouble)
         return BrokerPlace(
             container.url_host, container.url_inside, container.version, container.instance, ()
         )
     node = RabbitNode.start(run_id, folder)
-    stack.callback(node.stop)
+    stack.callback(_end, node.stop, trouble)
     return BrokerPlace(node.url, node.url, node.version, None, node.pids)
 
 

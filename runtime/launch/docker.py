@@ -20,7 +20,16 @@ from runtime.errors import HopbenchError, LaunchError
 from runtime.images.build import COMPONENT, Images
 from runtime.launch import EngineEvent, Image, Instance, Spec
 from runtime.launch.container import DockerInstance
-from runtime.launch.engine import NOT_FOUND, Allowing, Client, calling, connect, log_config
+from runtime.launch.engine import (
+    CONFLICT,
+    NOT_FOUND,
+    Allowing,
+    Client,
+    calling,
+    connect,
+    log_config,
+    remove_network,
+)
 from runtime.launch.owner import RUN_LABEL, labels
 from runtime.launch.watch import NAME_LABEL, ROLE_LABEL, EngineWatch
 from runtime.model import Revision
@@ -144,8 +153,7 @@ class DockerLauncher:
         with calling("list the run's networks"):
             networks = self._client.networks(filters=mine)
         for network in networks:
-            with Allowing("remove the run's network", NOT_FOUND, where=self.network):
-                self._client.remove_network(network["Id"])
+            remove_network(self._client, network["Id"], self.network)
 
     def _ensure_network(self) -> None:
         """Make the run's network on first use. Called with the lock held."""
@@ -210,5 +218,6 @@ class DockerLauncher:
         return self._removers.submit(remove)
 
     def _remove(self, container: str) -> None:
-        with Allowing("remove a container", NOT_FOUND, where=container[:12]):
+        # A conflict says that the engine is removing it already.
+        with Allowing("remove a container", NOT_FOUND, CONFLICT, where=container[:12]):
             self._client.remove_container(container, v=True, force=True)

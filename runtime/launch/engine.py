@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -24,6 +25,7 @@ from docker.utils import kwargs_from_env
 from runtime.errors import EngineUnavailable, ImageError, LaunchError
 
 _CONNECTIONS = 32
+_NETWORK_PATIENCE_S = 2.0
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _UNIX = "unix://"
 _GROUP_REMEDY = (
@@ -37,7 +39,10 @@ _ABSENT_REMEDY = (
 
 NOT_FOUND, CONFLICT = 404, 409
 
-__all__ = ["CONFLICT", "NOT_FOUND", "Allowing", "Client", "calling", "connect", "log_config"]
+__all__ = [
+    "CONFLICT", "NOT_FOUND", "Allowing", "Client", "calling", "connect", "log_config",
+    "remove_network",
+]  # fmt: skip
 
 
 class _OnePool(UnixHTTPAdapter):
@@ -156,6 +161,37 @@ class Allowing:
         if isinstance(error, docker.errors.APIError) and error.status_code in self._statuses:
             return True
         return bool(self._calling.__exit__(kind, error, trace))
+
+
+def remove_network(client: Client, network: str, name: str) -> None:
+    """Remove a network; one that is gone already is fine.
+
+    An engine may for a moment, and some versions until they are restarted, count a container that
+    has ended among the network's endpoints. Raises LaunchError that says so.
+    """
+    deadline = time.monotonic() + _NETWORK_PATIENCE_S
+    while True:
+        try:
+            with calling(f"remove network {name}", where=name):
+                client.remove_network(network)
+        except LaunchError as error:
+            cause = error.__cause__
+            status = getattr(cause, "status_code", None)
+            if status in {NOT_FOUND, CONFLICT}:
+                return
+            if "active endpoints" not in str(cause):
+                raise
+            if time.monotonic() > deadline:
+                raise LaunchError(
+                    "the container engine does not let go of a network: it counts an endpoint "
+                    "that no container has any more",
+                    where=name,
+                    remedy="Harmless; it can be removed (python -m bench doctor --clean) when the "
+                    "engine has been restarted",
+                ) from error
+            time.sleep(0.2)
+        else:
+            return
 
 
 def log_config(size: str, files: int) -> Any:

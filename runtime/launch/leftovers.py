@@ -9,7 +9,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,18 +58,19 @@ def find(is_left: Callable[[str], bool] = owner.is_dead) -> Found:
 def clean(found: Found | None = None) -> Found:
     """Remove what :func:`find` finds; returns what was removed.
 
-    Raises LaunchError when something cannot be removed.
+    Raises LaunchError, naming each, when some of it cannot be removed; the rest is gone by then.
     """
     found = find() if found is None else found
-    engine = [each for each in found.leftovers if each.kind in {"container", "network"}]
-    if engine:
-        _remove_from_engine(engine)
+    failed: list[LaunchError] = []
     for each in found.leftovers:
-        if each.kind == "process":
-            _kill(each)
-    for each in found.leftovers:
-        if each.kind == "folder":
-            _remove_folder(each)
+        try:
+            _REMOVE[each.kind](each)
+        except LaunchError as error:
+            failed.append(error)
+    if len(failed) > 1:
+        raise LaunchError("; ".join(map(str, failed)))
+    if failed:
+        raise failed[0]
     return found
 
 
@@ -122,18 +123,17 @@ def _folders(is_left: Callable[[str], bool]) -> Iterator[Leftover]:
             yield Leftover("folder", str(folder), str(folder), run_id)
 
 
-def _remove_from_engine(leftovers: list[Leftover]) -> None:
-    from runtime.launch.engine import CONFLICT, NOT_FOUND, Allowing, connect
+def _remove_from_engine(leftover: Leftover) -> None:
+    from runtime.launch.engine import CONFLICT, NOT_FOUND, Allowing, connect, remove_network
 
     client = connect()
     try:
-        for each in leftovers:
-            # Another run may be removing the same leftover at the same time.
-            with Allowing(f"remove {each}", NOT_FOUND, CONFLICT, where=each.id[:12]):
-                if each.kind == "container":
-                    client.remove_container(each.id, v=True, force=True)
-                else:
-                    client.remove_network(each.id)
+        if leftover.kind == "network":
+            remove_network(client, leftover.id, leftover.name)
+            return
+        # Another run may be removing the same leftover at the same time.
+        with Allowing(f"remove {leftover}", NOT_FOUND, CONFLICT, where=leftover.id[:12]):
+            client.remove_container(leftover.id, v=True, force=True)
     finally:
         client.close()
 
@@ -170,3 +170,11 @@ def _remove_folder(leftover: Leftover) -> None:
             where=leftover.id,
             remedy="Remove it yourself",
         ) from error
+
+
+_REMOVE: Mapping[str, Callable[[Leftover], None]] = {
+    "container": _remove_from_engine,
+    "network": _remove_from_engine,
+    "process": _kill,
+    "folder": _remove_folder,
+}

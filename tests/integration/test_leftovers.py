@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from runtime.errors import LaunchError
 from runtime.launch import leftovers, owner
 from runtime.launch.leftovers import Found, Leftover
 
@@ -154,6 +156,64 @@ def test_an_ended_process_nobody_asked_about_is_removed() -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_one_that_stays_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be removed is named at the end; what comes after it is removed all the same."""
+    folders = [tmp_path / name for name in ("stays", "goes")]
+    for folder in folders:
+        folder.mkdir()
+    real = owner.remove_folder
+
+    def remove(folder: Path) -> None:
+        if folder.name == "stays":
+            raise PermissionError(13, "Permission denied", str(folder))
+        real(folder)
+
+    monkeypatch.setattr(owner, "remove_folder", remove)
+    found = Found(tuple(Leftover("folder", str(each), str(each), RUN_ID) for each in folders))
+    with pytest.raises(LaunchError, match=r"stays: cannot remove .* Permission denied"):
+        leftovers.clean(found)
+    assert [folder.exists() for folder in folders] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "patience_s", "says"),
+    [
+        (403, "network x has active endpoints", 0.3, "has been restarted"),
+        (500, "out of order", 60.0, "out of order"),
+        (404, "no such network", 60.0, None),
+        (409, "in use elsewhere", 60.0, None),
+    ],
+)
+def test_a_network_that_the_engine_keeps(
+    monkeypatch: pytest.MonkeyPatch, status: int, message: str, patience_s: float, says: str | None
+) -> None:
+    """An endpoint that is still counted is waited for; then the error says what would help."""
+    from docker.errors import APIError
+    from requests import Response
+
+    from runtime.launch import engine
+
+    response = Response()
+    response.status_code = status
+    asked = []
+
+    class Engine:
+        def remove_network(self, network: str) -> None:
+            asked.append(network)
+            raise APIError("refused", response, message)
+
+    monkeypatch.setattr(engine, "_NETWORK_PATIENCE_S", patience_s)
+    client = cast("engine.Client", Engine())
+    if says is None:
+        engine.remove_network(client, "id", "hopbench-x")
+    else:
+        with pytest.raises(LaunchError, match=rf"hopbench-x: .*{says}"):
+            engine.remove_network(client, "id", "hopbench-x")
+    assert len(asked) == (3 if status == 403 else 1)
 
 
 def test_a_number_used_again_is_not_killed() -> None:

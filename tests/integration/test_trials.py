@@ -21,7 +21,7 @@ import pytest
 from pyarrow import parquet
 
 from bench.session import Progress, run
-from runtime.errors import DataError, HopbenchError, InputError
+from runtime.errors import DataError, HopbenchError, InputError, LaunchError
 from runtime.model import FlowType
 from scenarios.model import Profile
 from tests.fakes.runs import QUIET, ask, healthy, reasons, small_scenario, stored_trial
@@ -150,6 +150,28 @@ def test_a_broker_that_dies_keeps_what_was_measured(tmp_path: Path) -> None:
     assert document["trials"][0]["status"] in {"valid", "invalid"}
     assert parquet.read_table(out / "trials" / "0001" / "spans.parquet").num_rows > 100
     _assert_clean(out)
+
+
+def test_what_cannot_be_removed_spoils_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher that fails when it is closed is told of; the run is complete all the same."""
+    from runtime.launch.process import ProcessLauncher
+
+    real = ProcessLauncher.close
+
+    def close(self: ProcessLauncher) -> None:
+        real(self)
+        raise LaunchError("the network stays")
+
+    monkeypatch.setattr(ProcessLauncher, "close", close)
+    result = run(ask(tmp_path / "run", healthy(tmp_path)), QUIET)
+    assert (result.status, result.problems) == ("complete", ())
+    assert result.notes == ("not all that was started could be removed: the network stays",)
+    request = ask(tmp_path / "other", healthy(tmp_path), broker="nats://127.0.0.1:1")
+    with pytest.raises(HopbenchError, match=r"127\.0\.0\.1:1") as caught:
+        run(request, QUIET)
+    assert "the network stays" in caught.value.__notes__[0]
 
 
 def test_no_broker_there(tmp_path: Path) -> None:
