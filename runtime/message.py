@@ -122,4 +122,3 @@ def carried(headers: Mapping[str, str | int]) -> dict[str, str | int]:
         for key, value in headers.items()
         if key.startswith("x-eio-meta-") or key == "reply_to"
     }
-
