@@ -105,7 +105,7 @@ def _seed(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bench import session
-    from bench.choice import choose
+    from bench.choice import choose, without_password
     from scenarios.files import load_claims
 
     scenarios = _scenarios(arguments.scenarios)
@@ -119,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> int:
         profile=arguments.profile,
         seed=session.new_seed() if arguments.seed is None else arguments.seed,
         out=out,
-        argv=tuple(sys.argv[1:]),
+        argv=tuple(map(without_password, sys.argv[1:])),
         components_root=_COMPONENTS,
     )
     console = Console(stderr=True)

@@ -129,16 +129,18 @@ def _in_processes(reason: str, broker: str, machine: Machine) -> Choice:
 def _with_url(launcher: str, url: str, machine: Machine) -> Choice:
     scheme = url.partition("://")[0]
     try:
-        host = urlsplit(url).hostname
+        parts = urlsplit(url)
+        # Asking for a port that is no number raises, too.
+        host = parts.hostname if parts.port != 0 else None
     except ValueError:
         host = None
-    # Never shown with its user and password.
-    shown = url.rpartition("@")[2] if "@" in url else url.partition("://")[2]
+    shown = without_password(url).partition("://")[2]
     if scheme not in SCHEMES or not host:
         raise InputError(
             f"no broker can be reached by this {scheme}:// URL",
             where=f"--broker {scheme}://{shown}",
-            remedy="Give amqp://user:password@host:port/vhost or nats://user:password@host:port",
+            remedy="Give amqp://user:password@host:port/vhost or nats://user:password@host:port, "
+            "with %2F for a slash in the password",
         )
     broker = SCHEMES[scheme]
     if launcher == AUTO:
@@ -157,6 +159,12 @@ def _with_url(launcher: str, url: str, machine: Machine) -> Choice:
                 remedy="Give an address that containers reach, or use --launcher process",
             )
     return Choice(launcher, ASKED, broker, ASKED, GIVEN_URL, url)
+
+
+def without_password(text: str) -> str:
+    """A URL, or an argument that holds one, as it may be shown and stored: without its user."""
+    before, mark, after = text.partition("://")
+    return f"{before}{mark}{after.rpartition('@')[2]}" if mark else text
 
 
 def _is_loopback(host: str) -> bool:

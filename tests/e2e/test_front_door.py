@@ -169,6 +169,32 @@ def test_no_place_for_the_run_directory(place: str, tmp_path: Path) -> None:
     assert file.read_text() == "precious"
 
 
+@pytest.mark.parametrize("place", ["u:se/cret@host", "host:port", "host:99999", "", "[::1"])
+def test_a_url_that_cannot_be_one(place: str, tmp_path: Path) -> None:
+    """A URL without a host, or whose port is none: exit 2, and nothing is started or stored."""
+    done = _bench("run", "realtime", "--broker", f"amqp://{place}", "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "--broker amqp://" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("form", [("--broker", "{}"), ("--broker={}",)])
+@pytest.mark.parametrize("scheme", ["amqp", "nats"])
+def test_a_password_is_never_stored(scheme: str, form: tuple[str, ...], tmp_path: Path) -> None:
+    """The broker's password is in nothing that a run stores or says."""
+    out = tmp_path / "run"
+    broker = f"{scheme}://someone:se%2Fcr@t@127.0.0.1:1"
+    arguments = [part.format(broker) for part in form]
+    done = _bench("run", "realtime", "--launcher", "process", *arguments, "--out", str(out))
+    assert done.returncode == 2
+    stored = "".join(path.read_text() for path in out.rglob("*") if path.is_file())
+    assert f"{scheme}://127.0.0.1:1" in stored
+    for text in (stored, done.stdout, done.stderr):
+        assert "cr@t" not in text
+        assert "someone" not in text
+
+
 @pytest.mark.parametrize("seed", ["-1", "9223372036854775808", "one"])
 def test_impossible_seed(seed: str, tmp_path: Path) -> None:
     """A seed that could not be stored and used again is refused before anything is measured."""
