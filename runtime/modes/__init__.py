@@ -15,6 +15,8 @@ from runtime.wiring import Wiring, step_environment, wire
 
 POLL_S = 0.002
 """How often a file is looked at while something is awaited."""
+_LAST_WORDS = 2_000
+"""Characters of a log that an error quotes: a line may be of any length."""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ class Deployment:
         """The error for a container that should not have ended, with its last words."""
         step = self.flow.steps[started.step]
         cause = ", out of memory" if exit_.oom_killed else ""
-        log = started.instance.logs(last=6).strip()
+        log = started.instance.logs(last=6).strip()[-_LAST_WORDS:]
         said = f"; it last said: {log}" if log else "; it said nothing"
         return StepExited(
             f"ended with exit code {exit_.code}{cause}{said}",

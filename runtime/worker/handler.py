@@ -27,6 +27,20 @@ from runtime.worker.component import Context, Loaded
 from runtime.worker.settings import Settings
 
 now_ns = time.monotonic_ns
+_ERROR_CHARACTERS, _TRACE_CHARACTERS = 2_000, 10_000
+
+
+def _words(error: Exception) -> str:
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception:  # noqa: BLE001  # its __str__ is the component's own code
+        return f"{name}, which cannot say what it is about"
+
+
+def _sendable(text: str, most: int) -> str:
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return cut.encode("utf-8", "replace").decode()
 
 
 class _Output:
@@ -128,7 +142,7 @@ class Handler:
         except Exception as error:  # noqa: BLE001  # a component may raise anything at all
             item.end_ns = item.end_ns or now_ns()
             trace = traceback.format_exc(limit=-3)
-            self._fail(item, f"{type(error).__name__}: {error}", trace)
+            self._fail(item, _words(error), trace)
         finally:
             self.busy_since_ns = 0
             self._current = None
@@ -201,6 +215,9 @@ class Handler:
 
     def _fail(self, item: _Input, error: str, trace: str = "") -> None:
         """Send the error, with the input that caused it, to the flow's error queue."""
+        # An error must arrive whatever its text is: cut, and without what UTF-8 cannot hold.
+        error = _sendable(error, _ERROR_CHARACTERS)
+        trace = _sendable(trace, _TRACE_CHARACTERS)
         item.error = error
         settings = self._settings
         self._context.logger.error("%s: %s", settings.step, error)

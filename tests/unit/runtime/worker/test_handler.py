@@ -165,6 +165,36 @@ def test_error_goes_to_the_error_queue_with_its_input(tmp_path: Path) -> None:
     assert bench.records(PROCESS)["outcome"].tolist() == [ERROR]
 
 
+class _Speechless(Exception):
+    """An error whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("x" * 20_000_000), "ValueError: xxx"),
+        (ValueError("half a \ud800 character"), "ValueError: half a ? character"),
+        (_Speechless(), "_Speechless, which cannot say"),
+    ],
+)
+def test_error_of_any_text_is_reported(tmp_path: Path, error: Exception, says: str) -> None:
+    """Huge, not UTF-8 or failing itself: the text reaches the error queue, in bounds."""
+
+    def raises(*_: Any) -> None:
+        raise error
+
+    bench = Bench(tmp_path, raises)
+    bench.give({"n": 5})
+    _, message, _ = bench.broker.published[0]
+    assert decode_body(message.body)["error"].startswith(says)
+    assert len(message.body) < 100_000
+    bench.broker.settle_all()
+    assert bench.records(PROCESS)["outcome"].tolist() == [ERROR]
+
+
 def test_refused_output_is_an_error_of_its_input(tmp_path: Path) -> None:
     """A full next queue makes the input fail, with the queue's key named."""
     bench = Bench(tmp_path, lambda msg, *_: {"body": msg["body"]})
