@@ -13,7 +13,7 @@ from bench.outcome import GENERATOR, Observed, Outcome, Plan, put_together
 from bench.resources import Sampler
 from bench.stage import Stage, open_services, revisions, substitutions
 from runtime.clock import now_ns
-from runtime.errors import FlowError, HopbenchError, MeasurementError
+from runtime.errors import BrokerUnavailable, FlowError, HopbenchError, MeasurementError
 from runtime.launch import Image, Instance
 from runtime.message import decode_body, decode_ids
 from runtime.model import FlowType, Revision
@@ -23,6 +23,7 @@ from runtime.modes.realtime import RealtimeFlow
 from runtime.spool import SpoolTail, Tally
 from scenarios.model import Scenario
 
+SILENT = "the broker does not answer any more"
 START_TIMEOUT_S = 60.0
 EXECUTION_TIMEOUT_S = 180.0
 Prepared = dict[tuple[str, str], tuple[Revision, Image]]
@@ -49,10 +50,13 @@ def run_trial(
     trial = _Trial(stage, plan, images, say)
     try:
         trial.run()
+    except BrokerUnavailable as error:
+        trial.silent = True
+        trial.seen.blame(str(error), "failed")
     except HopbenchError as error:
         trial.seen.blame(str(error), "failed")
     outcome = put_together(trial.seen, stage, trial.sampler)
-    gone = what_is_gone(stage)
+    gone = SILENT if trial.silent else what_is_gone(stage)
     if gone:
         outcome.document["fatal"] = gone
     return outcome
@@ -61,7 +65,7 @@ def run_trial(
 def what_is_gone(stage: Stage) -> str | None:
     """What is gone that no further trial could do without; None when all is there."""
     if not stage_lives(stage):
-        return "the broker does not answer any more"
+        return SILENT
     ended = stage.load.wait(0.0)
     if ended is not None:
         return f"{GENERATOR} ended with exit code {ended.code}"
@@ -101,6 +105,7 @@ class _Trial:
             isolates=stage.launcher.isolates,
             period_s=0.01 if scenario.flow_type is FlowType.ORDINARY else 0.05,
         )
+        self.silent = False
         self.watching = ThreadPoolExecutor(1, thread_name_prefix="watch")
         self.registering = threading.Lock()
         self.seen = Observed(plan, self.name, self.flow, self.revisions, start_ns=now_ns())
@@ -140,7 +145,8 @@ class _Trial:
                     self._ordinary(deployment)
             finally:
                 self._collect_errors(deployment)
-                if stage_lives(self.stage):
+                # One that hangs would be waited for again, and hide why the trial ended.
+                if not self.silent and stage_lives(self.stage):
                     deployment.remove()
 
     def _realtime(
@@ -303,6 +309,7 @@ class _Trial:
                     }
                 )
         except HopbenchError as error:
+            self.silent = isinstance(error, BrokerUnavailable)
             self.seen.blame(f"the error queue could not be read: {error}")
 
 
