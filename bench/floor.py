@@ -190,7 +190,8 @@ def wait_for_file(path: Path, instance: Instance, timeout_s: float) -> dict[str,
             raise MeasurementError(
                 f"no {path.name} after {timeout_s:g} s",
                 where=f"floor client {instance.name}",
-                remedy=f"Its last lines: {instance.logs() or 'none'}",
+                remedy="Does the broker take messages? It may not when its disk is full. "
+                f"The client's last lines: {instance.logs() or 'none'}",
             )
         if now > look_ns:
             # Asking costs an engine call, which would disturb a batch if it were asked often.

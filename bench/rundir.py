@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +111,27 @@ class _disk:  # noqa: N801  # reads as a statement: with _disk(path)
             ) from error
 
 
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A path to write to; then renamed to ``path``, or removed when the writing failed."""
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".json.part")
-    with temporary.open("w", encoding="utf-8") as file:
+    with _beside(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _write_table(path: Path, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    temporary = path.with_suffix(".part")
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     # The reader verifies the checksums: a damaged page is found, not misread.
-    parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-    os.replace(temporary, path)
+    with _beside(path) as temporary:
+        parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)

@@ -148,9 +148,13 @@ def run(request: Request, progress: Progress) -> Result:
     work = request.out / "work"
     ledger = _Ledger(writer)
     try:
-        work.mkdir()
-        with _orderly_signals(progress.phase):
-            _measure(request, plans, run_id, work, writer, progress, ledger)
+        try:
+            work.mkdir()
+            with _orderly_signals(progress.phase):
+                _measure(request, plans, run_id, work, writer, progress, ledger)
+        finally:
+            # First of all: where the disk is full, this makes room to say so in run.json.
+            shutil.rmtree(work, ignore_errors=True)
     except KeyboardInterrupt:
         writer.update(status="interrupted", finished=_now(), error="interrupted by the user")
         return ledger.result(request.out, "interrupted")
@@ -173,8 +177,6 @@ def run(request: Request, progress: Progress) -> Result:
         # A defect of ours: the run directory says so before the traceback does.
         writer.update(status="failed", finished=_now(), error=f"{type(error).__name__}: {error}")
         raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     writer.update(status="complete", finished=_now())
     return ledger.result(request.out, "complete")
 

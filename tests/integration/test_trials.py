@@ -231,6 +231,30 @@ def test_a_full_disk_keeps_what_was_measured(
     _assert_clean(tmp_path / "run")
 
 
+def test_a_disk_that_is_full_of_spools_is_said_in_run_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the run itself filled is given back before its end is written down; no part is left."""
+
+    out = tmp_path / "run"
+    real = json.dump
+
+    def full(document: Any, file: Any, **how: Any) -> None:
+        # As on a disk of which the working folder takes the last block.
+        if document.get("trials") and (out / "work").exists():
+            raise OSError(28, "No space left on device", file.name)
+        real(document, file, **how)
+
+    monkeypatch.setattr(json, "dump", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        run(ask(out, healthy(tmp_path)), QUIET)
+    document = json.loads((out / "run.json").read_text())
+    assert document["status"] == "failed"
+    assert "No space left on device" in document["error"]
+    assert list(out.rglob("*.part")) == []
+    _assert_clean(out)
+
+
 def test_a_run_directory_is_never_overwritten(tmp_path: Path) -> None:
     """A folder with something in it is refused before anything is started."""
     (tmp_path / "run").mkdir()
