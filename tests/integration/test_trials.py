@@ -235,7 +235,6 @@ def test_a_disk_that_is_full_of_spools_is_said_in_run_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the run itself filled is given back before its end is written down; no part is left."""
-
     out = tmp_path / "run"
     real = json.dump
 
