@@ -32,6 +32,8 @@ Prepared = dict[tuple[str, str], tuple[Revision, Image]]
 BROKER, LOAD, SERVICES = -1, -2, -3
 
 _DRAIN_POLL_S = 0.02
+_LOAD_STOP_S = 5.0
+"""How long a stopped schedule may take to end; longer only where the broker does not confirm."""
 _ERRORS_KEPT = 20
 
 
@@ -144,6 +146,7 @@ class _Trial:
                 else:
                     self._ordinary(deployment)
             finally:
+                self._stop_load()
                 self._collect_errors(deployment)
                 # One that hangs would be waited for again, and hide why the trial ended.
                 if not self.silent and stage_lives(self.stage):
@@ -245,6 +248,18 @@ class _Trial:
                 remedy="Is the broker paused, or out of memory or disk?",
             )
         return False
+
+    def _stop_load(self) -> None:
+        """End a schedule that nobody takes any more: it must not run into the next trial's."""
+        if self.seen.instants["load_start_ns"] is None or self.seen.load_answer is not None:
+            return
+        folder = self.stage.load_folder
+        jobs.stop(folder, self.name)
+        deadline = time.monotonic() + _LOAD_STOP_S
+        while not jobs.has_ended(folder, self.name) and time.monotonic() < deadline:
+            if self.stage.load.wait(0.0) is not None:
+                return
+            time.sleep(_DRAIN_POLL_S)
 
     def _longest_load_s(self) -> float:
         """Twice what the schedule takes on average, and a minute for a broker that lets us wait."""

@@ -1,8 +1,8 @@
 """What the load generator is asked to do, and what it answers: two small JSON files in a folder.
 
 The session writes ``NAME.job.json``; the generator appends spans to ``NAME.spool`` and answers with
-``NAME.done.json`` or, where it could not go on, ``NAME.failed.json``. Files appear whole: they are
-written beside and renamed.
+``NAME.done.json`` or, where it could not go on, ``NAME.failed.json``. A job whose trial has ended
+is stopped by ``NAME.stop``. Files appear whole: they are written beside and renamed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def next_job(folder: Path) -> Job | None:
     """The first job in ``folder`` that has no answer yet."""
     for path in sorted(folder.glob("*.job.json")):
         stem = path.name.removesuffix(".job.json")
-        if (folder / f"{stem}.done.json").exists() or (folder / f"{stem}.failed.json").exists():
+        if has_ended(folder, stem):
             continue
         return read_job(path)
     return None
@@ -79,6 +79,21 @@ def answer(folder: Path, job: Job, result: Answer) -> None:
 def fail(folder: Path, job: Job, error: str) -> None:
     """Say that a job could not be done."""
     _write(folder / f"{job.name}.failed.json", {"error": error})
+
+
+def stop(folder: Path, name: str) -> None:
+    """Ask for a job to be ended before its schedule is sent; it is answered as usual."""
+    (folder / f"{name}.stop").touch()
+
+
+def is_stopped(folder: Path, name: str) -> bool:
+    """Whether that was asked for."""
+    return (folder / f"{name}.stop").exists()
+
+
+def has_ended(folder: Path, name: str) -> bool:
+    """Whether a job has an answer, of either kind."""
+    return any((folder / f"{name}.{how}.json").exists() for how in ("done", "failed"))
 
 
 def outcome(folder: Path, name: str) -> Answer | None:

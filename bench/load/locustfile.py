@@ -8,6 +8,7 @@ latencies, rounded as Locust rounds; reports are made from spans, never from the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -48,6 +49,8 @@ class ScheduleUser(User):
                 job, broker, self._folder, on_sent=self._report(job), sleep=_precise_sleep
             )
         except (HopbenchError, OSError) as error:
+            # A connection that failed once would fail the jobs to come, too.
+            self._drop(job.broker_url)
             jobs.fail(self._folder, job, str(error))
             raise
         jobs.answer(self._folder, job, answer)
@@ -58,6 +61,13 @@ class ScheduleUser(User):
         if url not in self._brokers:
             self._brokers[url] = connect(url, name="hopbench load")
         return self._brokers[url]
+
+    def _drop(self, url: str) -> None:
+        broker = self._brokers.pop(url, None)
+        if broker is not None:
+            with contextlib.suppress(HopbenchError, OSError):
+                # It failed already, with an error that is told.
+                broker.close()
 
     def _report(self, job: jobs.Job) -> sender.Sent:
         def on_sent(confirm_ms: float, size_bytes: int, accepted: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 
-from bench.load.jobs import Answer, Job, spool_path
+from bench.load.jobs import Answer, Job, is_stopped, spool_path
 from bench.load.schedule import Arrival, build_schedule
 from runtime.broker import Broker, Message, Route
 from runtime.clock import clock_id, now_ns
@@ -23,14 +23,17 @@ Sleep = Callable[[float], None]
 _LEAD_NS = 10_000_000
 _FINE_NS = 2_500_000
 _SETTLE_TIMEOUT_S = 30.0
+_LOOK_NS = 100_000_000
+"""How often we look whether the job was stopped: between messages, and while we wait."""
 
 
 def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sleep) -> Answer:
     """Send every message of a job, record a SEND span for each, wait for the confirms.
 
     ``sleep`` must be precise: the last 2.5 ms before each intended instant are slept with it, the
-    time before that is spent inside the broker's loop, where confirms are received. Raises
-    BrokerError, and MeasurementError when the broker leaves messages unconfirmed.
+    time before that is spent inside the broker's loop, where confirms are received. A job that is
+    stopped ends early, without an error. Raises BrokerError, and MeasurementError when the broker
+    leaves messages unconfirmed.
     """
     schedule = build_schedule(
         seed=job.seed,
@@ -45,6 +48,8 @@ def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sl
     base = int.from_bytes(os.urandom(4), "big") << 32
     route = Route(job.exchange, job.key)
     fillers = [_filler(job, index) for index in range(len(job.cells))]
+    stopped = _stopped(job, folder)
+    sent = 0
     start_ns = now_ns() + _LEAD_NS
     try:
         for number, arrival in enumerate(schedule):
@@ -53,8 +58,10 @@ def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sl
             ids = Ids(trace, base + trace, 0)
             message = Message(body, encode_headers(ids, {}), job.persistent)
             intended_ns = start_ns + arrival.offset_ns
-            _wait_until(intended_ns, broker, sleep)
+            if _wait_until(intended_ns, broker, sleep, stopped):
+                break
             _publish(broker, route, message, ids, arrival, intended_ns, spool, number == 0, on_sent)
+            sent += 1
         if not broker.settle(_SETTLE_TIMEOUT_S):
             raise MeasurementError(
                 f"the broker confirmed not every message within {_SETTLE_TIMEOUT_S:g} s",
@@ -63,7 +70,7 @@ def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sl
             )
     finally:
         spool.close()
-    return Answer(len(schedule), start_ns, now_ns(), _cpu_s() - cpu_before_s, clock_id())
+    return Answer(sent, start_ns, now_ns(), _cpu_s() - cpu_before_s, clock_id())
 
 
 def _publish(
@@ -92,16 +99,36 @@ def _publish(
     socket_ns = broker.publish(route, message, settled)
 
 
-def _wait_until(instant_ns: int, broker: Broker, sleep: Sleep) -> None:
+def _wait_until(
+    instant_ns: int, broker: Broker, sleep: Sleep, stopped: Callable[[int], bool]
+) -> bool:
+    """Wait for an instant; True when the job was stopped meanwhile."""
     while True:
-        remaining_ns = instant_ns - now_ns()
+        now = now_ns()
+        if stopped(now):
+            return True
+        remaining_ns = instant_ns - now
         if remaining_ns <= 0:
-            return
+            return False
         if remaining_ns > _FINE_NS:
             # Nothing is subscribed to: this only receives confirms and answers heartbeats.
-            broker.receive((remaining_ns - _FINE_NS) / 1e9)
+            broker.receive(min(remaining_ns - _FINE_NS, _LOOK_NS) / 1e9)
         else:
             sleep(remaining_ns / 1e9)
+
+
+def _stopped(job: Job, folder: Path) -> Callable[[int], bool]:
+    """Says at an instant whether the job was stopped; a look at the disk only now and then."""
+    look_ns = 0
+
+    def stopped(now: int) -> bool:
+        nonlocal look_ns
+        if now < look_ns:
+            return False
+        look_ns = now + _LOOK_NS
+        return is_stopped(folder, job.name)
+
+    return stopped
 
 
 def _filler(job: Job, cell: int) -> str:

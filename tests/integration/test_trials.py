@@ -108,6 +108,24 @@ def test_a_component_that_misbehaves(
     _assert_clean(tmp_path / "run")
 
 
+@pytest.mark.parametrize("broker", [pytest.param("rabbitmq", marks=pytest.mark.rabbitmq), "nats"])
+def test_a_schedule_ends_with_its_trial(tmp_path: Path, broker: str) -> None:
+    """A trial that fails early takes its load with it: the trials after it are whole."""
+    late = {"quick": Profile(starts=1, messages=500)}
+    broken = replace(small_scenario(tmp_path, "exits"), profiles=late)
+    sound = replace(
+        healthy(tmp_path), name="healthy", profiles={"quick": Profile(starts=2, messages=5)}
+    )
+    # The seed puts the broken one first.
+    result = run(replace(ask(tmp_path / "run", broken, sound, broker=broker), seed=5), QUIET)
+    trials = [stored_trial(result, index) for index in (1, 2, 3)]
+    assert [trial["scenario"] for trial in trials] == ["broken", "healthy", "healthy"]
+    assert trials[0]["status"] == "failed"
+    assert trials[0]["accounting"]["sent"] < 250
+    assert [reasons(trial) for trial in trials[1:]] == [[], []]
+    _assert_clean(tmp_path / "run")
+
+
 def test_errors_name_the_step_and_the_message(tmp_path: Path) -> None:
     """What a component raised is kept with its step and the execution it belongs to."""
     result = run(ask(tmp_path / "run", small_scenario(tmp_path, "raises")), QUIET)
