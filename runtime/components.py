@@ -29,7 +29,8 @@ def load_component(root: Path) -> Component:
     """Read and check a component folder; its name is the folder's.
 
     Raises ComponentError, naming file and key, when the folder, the manifest or a ``main`` file is
-    missing, when the manifest has the wrong shape, or when it offers no function at all.
+    missing, when the manifest has the wrong shape, when it offers no function at all, or when a
+    ``main`` file is no Python.
     """
     manifest = root / MANIFEST
     document = _read(manifest)
@@ -61,7 +62,24 @@ def load_component(root: Path) -> Component:
             where=str(manifest),
             remedy='Add "triggers", "actions" or a "service" that name their "main" file',
         )
+    if language == "python":
+        for main in sorted({function.main for function in functions.values()}):
+            _compiles(root / main)
     return Component(name=root.name, root=root, title=title, functions=functions)
+
+
+def _compiles(path: Path) -> None:
+    # Found here, a mistake ends nothing that has already been started.
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise ComponentError(
+            f"not Python: {error.msg}",
+            where=f"{path}:{error.lineno}",
+            remedy="Correct it; `python3 -m py_compile FILE` shows the place",
+        ) from error
+    except ValueError as error:
+        raise ComponentError(f"not Python: {error}", where=str(path)) from error
 
 
 def revision(component: Component) -> Revision:

@@ -82,6 +82,16 @@ def test_a_wrong_manifest_is_named(tmp_path: Path, manifest: object, said: str) 
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("source", ["def process(:\n", "x = 1\n  y = 2\n", "\0"])
+def test_a_file_that_is_no_python_is_named(tmp_path: Path, source: str) -> None:
+    """A mistake in the code is found when the component is read, before anything is started."""
+    root = folder(tmp_path / "broken", MANIFEST)
+    (root / "map.py").write_text(source)
+    with pytest.raises(ComponentError, match="not Python") as raised:
+        load_component(root)
+    assert str(root / "map.py") in str(raised.value)
+
+
 def test_a_missing_folder_and_a_missing_manifest_are_told_apart(tmp_path: Path) -> None:
     """The two need different things to be done."""
     with pytest.raises(ComponentError, match="no such component folder"):
