@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.spans import EMIT, ERROR, OK, PROCESS, SEND
+from runtime.spans import EMIT, ERROR, OK, PROCESS, REFUSED, SEND
 from runtime.spool import Records
 
 
@@ -57,7 +57,7 @@ def account(records: Records, steps: int) -> Accounting:
     accepted = np.unique(records["trace"][sends & (outcome == OK)])
     processed = kind == PROCESS
     failed = np.unique(
-        records["trace"][(processed & (outcome == ERROR)) | ((kind == EMIT) & (outcome != OK))]
+        records["trace"][(processed & (outcome == ERROR)) | ((kind == EMIT) & (outcome == REFUSED))]
     )
     failed = np.intersect1d(failed, accepted, assume_unique=True)
     # A message that exists: accepted from the generator, or emitted and confirmed.

@@ -58,6 +58,17 @@ def test_unsettled_is_lost() -> None:
     assert account(_records(*rows), steps=3).lost == 1
 
 
+def test_an_output_that_was_never_settled_is_lost() -> None:
+    """A step that was killed with an output under way reported no error: lost, not failed."""
+    rows = [
+        *_through(1)[:1],
+        (PROCESS, UNSETTLED, 0, 1, 100, 0),
+        (EMIT, UNSETTLED, 0, 1, 101, 100),
+    ]
+    counts = account(_records(*rows), steps=3)
+    assert (counts.handled, counts.failed, counts.lost) == (0, 0, 1)
+
+
 def test_failed() -> None:
     """An execution with an error is failed, not lost, whatever is missing after it."""
     rows = [*_through(1)[:3], (PROCESS, ERROR, 1, 1, 101, 0)]
