@@ -27,6 +27,7 @@ from bench.trial import prepare_images, run_trial
 from runtime.clock import clock_id
 from runtime.errors import HopbenchError, MeasurementError
 from runtime.model import FlowType
+from scenarios.faults import fault_document
 from scenarios.model import Claim, Scenario
 
 FLOOR_MESSAGES = 200
@@ -292,7 +293,10 @@ def _scenario(scenario: Scenario, profile: str) -> dict[str, Any]:
             "rate_hz": load.rate_hz,
             "messages": scenario.profiles[profile].messages,
             "payload_bytes": load.payload_bytes,
+            "loop": str(load.loop),
+            "processes": load.processes,
         },
+        "faults": [fault_document(fault) for fault in scenario.faults],
         "message_cells": [asdict(cell) for cell in scenario.message_cells()],
         "start_cells": list(scenario.start_cells()),
         "starts": scenario.profiles[profile].starts,

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 from bench.load import jobs
 from bench.observe import connections_of
@@ -30,6 +31,7 @@ Prepared = dict[tuple[str, str], tuple[Revision, Image]]
 """By scenario and component: the revision, and what its steps are started from."""
 
 BROKER, LOAD, SERVICES = -1, -2, -3
+INJECTING = {"HOPBENCH_INJECT_DELAYS": "1"}
 
 _DRAIN_POLL_S = 0.02
 _LOAD_STOP_S = 5.0
@@ -137,6 +139,7 @@ class _Trial:
                 folder=self.folder,
                 name=self.name,
                 substitutions=substitutions(services),
+                environment=INJECTING if scenario.axes.delayed_step else {},
                 on_started=self._on_started,
             )
             deployment.declare()
@@ -216,8 +219,7 @@ class _Trial:
                 rate_hz=load.rate_hz,
                 messages_per_cell=self.plan.messages,
                 cells=tuple(
-                    jobs.Cell(cell.payload_bytes, cell.api_delay_ms)
-                    for cell in self.plan.scenario.message_cells()
+                    jobs.Cell(**asdict(cell)) for cell in self.plan.scenario.message_cells()
                 ),
             ),
         )
@@ -264,7 +266,7 @@ class _Trial:
     def _longest_load_s(self) -> float:
         """Twice what the schedule takes on average, and a minute for a broker that lets us wait."""
         load, cells = self.plan.scenario.load, self.plan.scenario.message_cells()
-        gaps_s = [1 / load.rate_hz + (cell.api_delay_ms or 0.0) / 1e3 for cell in cells]
+        gaps_s = [1 / load.rate_hz + cell.delay_ms / 1e3 for cell in cells]
         return 2 * self.plan.messages * sum(gaps_s) + 60.0
 
     def _drain(self, flow: RealtimeFlow) -> None:

@@ -70,6 +70,8 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
             "containers": cell.containers,
             "payload_bytes": cell.message_cell.payload_bytes,
             "api_delay_ms": cell.message_cell.api_delay_ms,
+            "delayed_step": cell.message_cell.delayed_step,
+            "injected_delay_ms": cell.message_cell.injected_delay_ms,
         },
         "starts": cell.starts,
         "trials": len(cell.parts),

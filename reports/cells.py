@@ -71,7 +71,12 @@ class Cell:
         """The cell in words."""
         delay = self.message_cell.api_delay_ms
         words = f"{self.containers} containers, {self.message_cell.payload_bytes} B"
-        return words if delay is None else f"{words}, API {delay:g} ms"
+        if delay is not None:
+            words += f", API {delay:g} ms"
+        injected = self.message_cell.injected_delay_ms
+        if injected is not None:
+            words += f", {self.message_cell.delayed_step} delayed by {injected:g} ms"
+        return words
 
     def samples(self, measure: Measure, *, cold: bool = False) -> Samples:
         """A measure of the warm executions (all, in an ordinary flow), or of the cold ones."""

@@ -91,6 +91,31 @@ class MessageCellRecord:
 
     payload_bytes: int
     api_delay_ms: float | None
+    delayed_step: str | None
+    injected_delay_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRecord:
+    """The schedule of a scenario; ``loop`` is open or closed (None: open)."""
+
+    arrivals: str
+    rate_hz: float
+    messages: int
+    payload_bytes: int
+    loop: str | None
+    processes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRecord:
+    """What was done to a step while it was measured: ``freeze`` or ``network delay``."""
+
+    kind: str
+    step: str
+    after_s: float | None
+    for_s: float | None
+    delay_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +204,8 @@ class ScenarioRecord:
     message_cells: tuple[MessageCellRecord, ...]
     start_cells: tuple[int | None, ...]
     starts: int
+    load: LoadRecord | None
+    faults: tuple[FaultRecord, ...] | None
 
     @property
     def planned_trials(self) -> int:

@@ -115,6 +115,15 @@ def decode_ids(headers: Mapping[str, str | int]) -> Ids:
         raise ValueError("an id in the message's headers is not a string") from None
 
 
+DELAY_HEADER = "x-eio-meta-hopbench-delay"
+"""Carried along like all of its kind, so that each step sees it."""
+
+
+def delay_headers(step: str | None, delay_ms: float | None) -> dict[str, str | int]:
+    """Headers that ask a step which injects delays to wait before ``process``; none without one."""
+    return {} if step is None or not delay_ms else {DELAY_HEADER: f"{step}={delay_ms}"}
+
+
 def carried(headers: Mapping[str, str | int]) -> dict[str, str | int]:
     """Headers that a step hands on: ``x-eio-meta-*`` and ``reply_to``."""
     return {

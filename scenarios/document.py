@@ -145,6 +145,10 @@ class Table:
         """The same for an axis of whole numbers."""
         return self._axis(name, lambda key, value: self._whole(key, value, least, None))
 
+    def words(self, name: str) -> tuple[str, ...]:
+        """The same for an axis of strings."""
+        return self._axis(name, self._word)
+
     def choice(self, name: str, choices: Iterable[str], default: str | None = None) -> str:
         """One of some words; required unless there is a default."""
         words = [str(choice) for choice in choices]
@@ -243,6 +247,12 @@ class Table:
             self.document.problem(key, f"{shown(value)} is too small; it must be {bound}")
             return 1.0
         return number
+
+    def _word(self, key: KeyPath, value: object) -> str:
+        if isinstance(value, str) and value:
+            return value
+        self._wrong_type(key, "a string", value)
+        return ""
 
     def _axis(self, name: str, one: Callable[[KeyPath, object], T]) -> tuple[T, ...]:
         value = self._take(name, _ABSENT)

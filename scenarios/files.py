@@ -11,7 +11,8 @@ from runtime.errors import ComponentError, InputError, ScenarioError
 from runtime.model import Component, FlowType, Limits, Step
 from scenarios.document import Document, Table, meant
 from scenarios.expressions import expression_problem
-from scenarios.model import Arrivals, Axes, Claim, Load, Profile, Scenario, Service, Target
+from scenarios.faults import read_faults
+from scenarios.model import Arrivals, Axes, Claim, Load, Loop, Profile, Scenario, Service, Target
 from scenarios.quantities import DURATION_MS, RATE, SIZE
 from scenarios.references import references
 
@@ -119,6 +120,7 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
         axes=axes,
         profiles=profiles,
         services=services,
+        faults=read_faults(root, {step.id for step in steps}),
         variables=root.strings("variables"),
         floor_per_start=root.flag("floor_per_start", default=False),
         drain_timeout_s=root.quantity("drain_timeout", DURATION_MS, "30 s") / 1000,
@@ -126,6 +128,7 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
     )
     root.finish()
     _check_lengths(document, scenario)
+    _check_delays(document, scenario)
     return scenario
 
 
@@ -247,7 +250,11 @@ def _load(table: Table | None, messages: int, axes: Axes) -> Load:
         rate_hz=table.quantity("rate", RATE),
         messages=messages,
         payload_bytes=int(table.quantity("payload", SIZE, payload)),
+        loop=Loop(table.choice("loop", Loop, Loop.OPEN)),
+        processes=table.whole("processes", 1, most=64),
     )
+    if load.loop is Loop.CLOSED and load.processes > 1:
+        table.problem("processes", "a closed loop is one generator waiting; leave it out")
     table.finish()
     return load
 
@@ -259,7 +266,12 @@ def _axes(table: Table) -> Axes:
         containers=table.wholes("containers", least=2),
         payload_bytes=tuple(map(int, table.quantities("payload", SIZE))),
         api_delay_ms=table.quantities("api_delay", DURATION_MS, zero=True),
+        delayed_step=table.words("delayed_step"),
+        injected_delay_ms=table.quantities("injected_delay", DURATION_MS, zero=True),
     )
+    for one, other in (("delayed_step", "injected_delay"), ("injected_delay", "delayed_step")):
+        if table.has(one) and not table.has(other):
+            table.problem(one, f"says nothing without {other}; add it")
     table.finish()
     return axes
 
@@ -291,6 +303,17 @@ def _check_lengths(document: Document, scenario: Scenario) -> None:
             scenario.flow(containers)
         except InputError as error:
             document.problem(key, f"with {containers} containers, {error}")
+
+
+def _check_delays(document: Document, scenario: Scenario) -> None:
+    known = [step.id for step in scenario.steps]
+    for index, name in enumerate(scenario.axes.delayed_step):
+        key = ("vary", "delayed_step", index)
+        if scenario.axes.containers:
+            document.problem(key, "cannot be varied together with containers")
+        elif name not in known:
+            hint = meant(name, known) or f"; the steps are {', '.join(known)}"
+            document.problem(key, f"there is no step {name!r}{hint}")
 
 
 def _claim(table: Table) -> Claim:

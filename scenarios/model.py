@@ -17,18 +17,31 @@ class Arrivals(StrEnum):
     POISSON = "poisson"
 
 
+class Loop(StrEnum):
+    """Whether the generator keeps to its schedule, or waits for each execution to end.
+
+    A closed loop is there to show what it hides (coordinated omission); no claim is decided by one.
+    """
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """An open-loop schedule.
+    """A schedule of arrivals.
 
-    ``rate_hz`` is the arrival rate. Where message cells carry an ``api_delay_ms``, that delay is
-    added to the gap before the next arrival, so that a slow cell does not queue behind itself.
+    ``rate_hz`` is the arrival rate. Where message cells carry a delay, that delay is added to the
+    gap before the next arrival, so that a slow cell does not queue behind itself. ``processes`` is
+    how many generators share the schedule.
     """
 
     arrivals: Arrivals
     rate_hz: float
     messages: int
     payload_bytes: int
+    loop: Loop = Loop.OPEN
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +58,41 @@ class Axes:
     """What is varied. ``containers`` changes per start, the others per message within a start.
 
     An empty tuple: that axis is not varied. Flows of n containers are made of the first step, the
-    middle steps repeated in turn, and the last step.
+    middle steps repeated in turn, and the last step. ``delayed_step`` and ``injected_delay_ms`` go
+    together: the runtime delays that step's ``process`` by so much, whatever its component does.
     """
 
     containers: tuple[int, ...] = ()
     payload_bytes: tuple[int, ...] = ()
     api_delay_ms: tuple[float, ...] = ()
+    delayed_step: tuple[str, ...] = ()
+    injected_delay_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A fault: a step's container is frozen ``after_s`` into the load, and thawed ``for_s`` later.
+
+    It does not end and keeps its connections; it gets no CPU time.
+    """
+
+    step: str
+    after_s: float
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDelay:
+    """A fault: a step reaches the broker through a proxy that holds back each byte by ``delay_ms``.
+
+    In both directions: what the step publishes, and what is delivered to it.
+    """
+
+    step: str
+    delay_ms: float
+
+
+Fault = Freeze | NetworkDelay
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +109,13 @@ class MessageCell:
 
     payload_bytes: int
     api_delay_ms: float | None = None
+    delayed_step: str | None = None
+    injected_delay_ms: float | None = None
+
+    @property
+    def delay_ms(self) -> float:
+        """How much longer an execution of this cell takes than one without any delay."""
+        return (self.api_delay_ms or 0.0) + (self.injected_delay_ms or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +134,7 @@ class Scenario:
     axes: Axes
     profiles: Mapping[str, Profile]
     services: tuple[Service, ...] = ()
+    faults: tuple[Fault, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     floor_per_start: bool = False
     drain_timeout_s: float = 30.0
@@ -119,7 +169,12 @@ class Scenario:
         """Every combination of the message-level axes, in order; one cell when none is varied."""
         payloads = self.axes.payload_bytes or (self.load.payload_bytes,)
         delays: tuple[float | None, ...] = self.axes.api_delay_ms or (None,)
-        return tuple(MessageCell(p, d) for p in payloads for d in delays)
+        injected: tuple[tuple[str | None, float | None], ...] = tuple(
+            (step, delay_ms)
+            for step in self.axes.delayed_step
+            for delay_ms in self.axes.injected_delay_ms
+        ) or ((None, None),)
+        return tuple(MessageCell(p, d, *i) for p in payloads for d in delays for i in injected)
 
     def start_cells(self) -> tuple[int | None, ...]:
         """The values of the start-level axis; ``(None,)`` when it is not varied."""

@@ -16,10 +16,17 @@ from runtime.errors import MeasurementError
 
 
 class Cell(NamedTuple):
-    """What distinguishes messages of one start: payload size, and the delay asked of the API."""
+    """What distinguishes messages of one start: payload size, and the delays asked for."""
 
     payload_bytes: int
     api_delay_ms: float | None
+    delayed_step: str | None = None
+    injected_delay_ms: float | None = None
+
+    @property
+    def delay_ms(self) -> float:
+        """How much longer an execution of this cell takes than one without any delay."""
+        return (self.api_delay_ms or 0.0) + (self.injected_delay_ms or 0.0)
 
 
 class Job(NamedTuple):

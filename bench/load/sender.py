@@ -13,7 +13,7 @@ from bench.load.schedule import Arrival, build_schedule
 from runtime.broker import Broker, Message, Route
 from runtime.clock import clock_id, now_ns
 from runtime.errors import MeasurementError
-from runtime.message import Ids, encode_headers
+from runtime.message import Ids, delay_headers, encode_headers
 from runtime.spans import FIRST, LOAD_STEP, OK, REFUSED, SEND, Spool
 
 Sent = Callable[[float, int, bool], None]
@@ -39,7 +39,7 @@ def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sl
         seed=job.seed,
         arrivals=job.arrivals,
         rate_hz=job.rate_hz,
-        delays_ms=[cell.api_delay_ms or 0.0 for cell in job.cells],
+        delays_ms=[cell.delay_ms for cell in job.cells],
         messages_per_cell=job.messages_per_cell,
     )
     spool = Spool(str(spool_path(folder, job.name)), step=LOAD_STEP, clock=clock_id())
@@ -48,6 +48,7 @@ def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sl
     base = int.from_bytes(os.urandom(4), "big") << 32
     route = Route(job.exchange, job.key)
     fillers = [_filler(job, index) for index in range(len(job.cells))]
+    extras = [delay_headers(cell.delayed_step, cell.injected_delay_ms) for cell in job.cells]
     stopped = _stopped(job, folder)
     sent = 0
     start_ns = now_ns() + _LEAD_NS
@@ -56,7 +57,7 @@ def send_job(job: Job, broker: Broker, folder: Path, *, on_sent: Sent, sleep: Sl
             trace = job.first_trace + number
             body = _body(job, arrival, trace, fillers)
             ids = Ids(trace, base + trace, 0)
-            message = Message(body, encode_headers(ids, {}), job.persistent)
+            message = Message(body, encode_headers(ids, extras[arrival.cell]), job.persistent)
             intended_ns = start_ns + arrival.offset_ns
             if _wait_until(intended_ns, broker, sleep, stopped):
                 break

@@ -330,6 +330,9 @@ def cell_name(cell: Cell) -> str:
         parts.append(size(key["payload_bytes"]))
     if key.get("api_delay_ms") is not None:
         parts.append(f"API {quantity(key['api_delay_ms'], 'ms')}")
+    if key.get("injected_delay_ms") is not None:
+        delay = quantity(key["injected_delay_ms"], "ms")
+        parts.append(f"{key['delayed_step']} delayed by {delay}")
     return ", ".join(parts) or "as written"
 
 

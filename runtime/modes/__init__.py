@@ -34,7 +34,8 @@ class Started:
 class Deployment:
     """A flow, laid onto a broker and ready to be started in either mode.
 
-    ``images`` are prepared: nothing is built once a start is timed.
+    ``images`` are prepared: nothing is built once a start is timed. ``environment`` is added to
+    every step's; ``broker_urls`` is for steps, by id, that reach the broker some other way.
     """
 
     flow: Flow
@@ -47,6 +48,7 @@ class Deployment:
     name: str
     substitutions: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    broker_urls: Mapping[str, str] = field(default_factory=dict)
     max_queue_bytes: int = 256 * 1024 * 1024
     on_started: Callable[[Started], None] | None = None
 
@@ -78,7 +80,7 @@ class Deployment:
                 index,
                 self.wiring,
                 self.revisions[index].component,
-                broker_url=self.broker_url_inside,
+                broker_url=self.broker_urls.get(step.id, self.broker_url_inside),
                 spool=f"{self.launcher.inside(folder)}/{spool.name}",
                 one_shot=one_shot,
                 substitutions=self.substitutions,

@@ -58,7 +58,7 @@ def main() -> int:
     _mark(spool, Mark.IMPORTED)
     broker = connect(settings.broker_url, name=f"{settings.flow}/{settings.step}")
     _mark(spool, Mark.CONNECTED)
-    handler = Handler(settings, broker, component, spool, context, cipher)
+    handler = _handler(settings)(settings, broker, component, spool, context, cipher)
     # What is there now stays: the collector need not look at it again, least of all within a hop.
     gc.freeze()
     stopping = _stop_on_signal(broker)
@@ -76,6 +76,14 @@ def main() -> int:
             spool.write(spool.encode(MARK, OK, 0, 0, 0, Mark.STOPPING, 0, *used))
     broker.close()
     return 0
+
+
+def _handler(settings: Settings) -> type[Handler]:
+    if not settings.inject_delays:
+        return Handler
+    from runtime.worker.delays import DelayingHandler
+
+    return DelayingHandler
 
 
 def _consume(

@@ -40,6 +40,7 @@ class Settings(NamedTuple):
     crypto_password: str
     crypto_vector: str
     one_shot: bool
+    inject_delays: bool
     spool: str
     log_level: str
 
@@ -94,6 +95,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         crypto_password=environment.get("ELASTICIO_MESSAGE_CRYPTO_PASSWORD", ""),
         crypto_vector=environment.get("ELASTICIO_MESSAGE_CRYPTO_IV", ""),
         one_shot=environment.get("HOPBENCH_ONE_SHOT", "") == "1",
+        inject_delays=environment.get("HOPBENCH_INJECT_DELAYS", "") == "1",
         spool=environment.get("HOPBENCH_SPOOL", ""),
         log_level=environment.get("LOG_LEVEL", "WARNING"),
     )

@@ -23,20 +23,23 @@ def catalogue() -> dict[str, Scenario]:
 def load_s(scenario: Scenario, profile: str) -> float:
     """Seconds for which one start is under load: a gap, and the API's delay, per message."""
     cells = scenario.message_cells()
-    gaps_s = sum(1 / scenario.load.rate_hz + (cell.api_delay_ms or 0.0) / 1000 for cell in cells)
+    gaps_s = sum(1 / scenario.load.rate_hz + cell.delay_ms / 1000 for cell in cells)
     return gaps_s * scenario.profiles[profile].messages
 
 
 def test_the_files_are_named_after_their_scenarios(catalogue: dict[str, Scenario]) -> None:
     """``bench run NAME`` finds the file by the name."""
-    assert list(catalogue) == ["length", "ordinary", "realtime", "volume-and-api", "warmup"]
+    assert list(catalogue) == [
+        "length", "ordinary", "realtime", "sensitivity", "volume-and-api", "warmup",
+    ]  # fmt: skip
     assert all(name in scenario.path for name, scenario in catalogue.items())
     assert all(set(scenario.profiles) == {"quick", "full"} for scenario in catalogue.values())
 
 
 def test_both_modes_measure_one_flow(catalogue: dict[str, Scenario]) -> None:
     """Ordinary, realtime, warm-up and length (at 3) have one definition, so one digest."""
-    digests = {catalogue[name].flow().digest() for name in ("realtime", "ordinary", "warmup")}
+    names = ("realtime", "ordinary", "warmup", "sensitivity")
+    digests = {catalogue[name].flow().digest() for name in names}
     digests.add(catalogue["length"].flow(3).digest())
     assert len(digests) == 1
     assert catalogue["ordinary"].flow_type is FlowType.ORDINARY

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from runtime.broker import Delivery, Message, QueueDepth, Route, Settled, Topology
-from runtime.message import Ids, decode_body, encode_body, encode_headers
+from runtime.message import Ids, decode_body, delay_headers, encode_body, encode_headers
 from runtime.spans import EMIT, ERROR, FIRST, OK, PROCESS, REDELIVERED, REFUSED, UNSETTLED, Spool
 from runtime.spool import Records, read_spool
 from runtime.worker.component import Context, Loaded
+from runtime.worker.delays import DelayingHandler
 from runtime.worker.handler import Handler
 from runtime.worker.settings import read_settings
 
@@ -64,7 +65,13 @@ class BrokerInHand:
 class Bench:
     """A handler around one ``process``, with its broker and its spool."""
 
-    def __init__(self, folder: Path, process: Process, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        process: Process,
+        handler: type[Handler] = Handler,
+        **environment: str,
+    ) -> None:
         self.broker = BrokerInHand()
         self.path = folder / "a.spool"
         settings = read_settings(
@@ -84,11 +91,19 @@ class Bench:
         )
         context = Context(lambda _event, _payload: None, logging.getLogger("step"), {})
         spool = Spool(str(self.path), step=1, clock="c")
-        self.handler = Handler(settings, self.broker, Loaded(process), spool, context, None)
+        self.handler = handler(settings, self.broker, Loaded(process), spool, context, None)
 
-    def give(self, body: Any = None, *, tag: int = 1, redelivered: bool = False) -> None:
+    def give(
+        self,
+        body: Any = None,
+        *,
+        tag: int = 1,
+        redelivered: bool = False,
+        extra: dict[str, str | int] | None = None,
+    ) -> None:
         """Hand over one message; its trace is its tag."""
-        headers = {**encode_headers(Ids(tag, 100 + tag, 0), {}), "x-eio-meta-a": "kept"}
+        carried = {"x-eio-meta-a": "kept", **(extra or {})}
+        headers = {**encode_headers(Ids(tag, 100 + tag, 0), {}), **carried}
         message = Message(encode_body({"body": body}), headers)
         self.handler.handle(Delivery(message, tag, 10, redelivered))
 
@@ -301,3 +316,24 @@ def test_environment_problems_are_named_together() -> None:
     assert "HOPBENCH_STEP_INDEX" in text
     assert "HOPBENCH_STEP_CONFIG" in text
     assert "ELASTICIO_FLOW_ID" in text
+
+
+def test_a_step_waits_only_when_the_message_asks_it_to(tmp_path: Path) -> None:
+    """The delay is inside ``process``, for the named step alone, and is handed on to the next."""
+    bench = Bench(tmp_path, lambda msg, *_: {"body": msg["body"]}, DelayingHandler)
+    for tag, step in enumerate(("step", "another", None), start=1):
+        bench.give({}, tag=tag, extra=delay_headers(step, 20.0))
+    handed_on = [message.headers for _, message, _ in bench.broker.published]
+    assert [one.get("x-eio-meta-hopbench-delay") for one in handed_on] == [
+        "step=20.0", "another=20.0", None,
+    ]  # fmt: skip
+    bench.broker.settle_all()
+    processed = bench.records(PROCESS)
+    taken_ns = (processed["t2_ns"] - processed["t1_ns"]).tolist()
+    assert taken_ns[0] >= 20_000_000
+    assert max(taken_ns[1:]) < taken_ns[0]
+
+
+def test_a_delay_of_nothing_asks_nothing() -> None:
+    """A cell of 0 ms sends the same bytes as one without a delay."""
+    assert delay_headers("step", 0.0) == delay_headers(None, None) == {}
