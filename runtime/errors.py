@@ -15,9 +15,11 @@
     |   |-- ImageError            an image could not be found or built
     |   `-- StepExited            a step ended that should have kept running
     |-- FlowError                 a flow did not do what its mode demands in time
+    |-- StateError                an operation that the flow's state does not allow; nothing was done
     |-- MeasurementError          the measurement itself cannot be trusted
     `-- DataError                 stored measurements
         |-- SpoolError            a worker's span file
+        |-- StoreError            the platform's store: read-only, locked or damaged
         `-- FormatError           a run directory that is damaged, or of an unknown format
 
 Every error says what happened, where (file and line, container, queue), and what to do next.
@@ -102,6 +104,10 @@ class FlowError(HopbenchError):
     """A flow did not do in time what its mode demands."""
 
 
+class StateError(HopbenchError):
+    """An operation that the flow's state does not allow. Nothing was done."""
+
+
 class MeasurementError(HopbenchError):
     """The measurement itself cannot be trusted: rate not reached, clocks differ, messages lost."""
 
@@ -112,6 +118,10 @@ class DataError(HopbenchError):
 
 class SpoolError(DataError):
     """A worker's span file is damaged."""
+
+
+class StoreError(DataError):
+    """The platform's store cannot be used: it is read-only, locked, damaged or of a newer schema."""
 
 
 class FormatError(DataError):

@@ -81,7 +81,12 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a flow: which function of which component, and how it is run."""
+    """One step of a flow: which function of which component, and how it is run.
+
+    ``replicas`` containers share the step's queue; ``passthrough`` hands the outputs of the steps
+    before it to ``process``; ``follow_newest`` takes the component's newest revision at each start
+    instead of the one that was pinned.
+    """
 
     id: str
     component: str
@@ -89,6 +94,11 @@ class Step:
     config: Mapping[str, Any] = field(default_factory=dict)
     prefetch: int = 1
     limits: Limits = field(default_factory=Limits)
+    persistent: bool = False
+    replicas: int = 1
+    passthrough: bool = False
+    log_level: str = "WARNING"
+    follow_newest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
