@@ -15,7 +15,7 @@
     |   |-- ImageError            an image could not be found or built
     |   `-- StepExited            a step ended that should have kept running
     |-- FlowError                 a flow did not do what its mode demands in time
-    |-- StateError                an operation that the flow's state does not allow; nothing was done
+    |-- StateError                the state of a flow does not allow it; nothing was done
     |-- MeasurementError          the measurement itself cannot be trusted
     `-- DataError                 stored measurements
         |-- SpoolError            a worker's span file
@@ -121,7 +121,7 @@ class SpoolError(DataError):
 
 
 class StoreError(DataError):
-    """The platform's store cannot be used: it is read-only, locked, damaged or of a newer schema."""
+    """The platform's store cannot be used: read-only, locked, damaged, or of a newer schema."""
 
 
 class FormatError(DataError):
