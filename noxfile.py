@@ -142,10 +142,11 @@ def images(session: nox.Session) -> None:
 
 @nox.session
 def provision(session: nox.Session) -> None:
-    """Install Docker, RabbitMQ and Chromium on Debian or Ubuntu (as root, or with sudo)."""
+    """Install Docker, RabbitMQ, Chromium, tcpdump on Debian or Ubuntu (as root, or with sudo)."""
     session.log(
-        "this installs docker.io, rabbitmq-server, debootstrap and chromium with apt, starts the "
-        "container engine and makes the image hopbench/base; no RabbitMQ service is started"
+        "this installs docker.io, rabbitmq-server, debootstrap, tcpdump and chromium with apt, "
+        "starts the container engine and makes the image hopbench/base; no RabbitMQ service is "
+        "started"
     )
     command = [str(ROOT / ".ci" / "provision.sh")]
     session.run(*([] if os.geteuid() == 0 else ["sudo"]), *command, external=True)

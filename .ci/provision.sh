@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what hopbench's reference setup needs on Debian or Ubuntu, and starts the container
-# engine: Docker, RabbitMQ, Chromium, and a base image made from the machine's own package sources.
+# engine: Docker, RabbitMQ, Chromium, tcpdump, and a base image made from the machine's own package
+# sources.
 #
 # Run as root. Every step that is already done is skipped, so it may be run again. What the package
 # tools say goes to the log; only what was done is printed.
@@ -63,6 +64,7 @@ install_packages() {
     have iptables || wanted+=(iptables)
     have ip || wanted+=(iproute2)
     have debootstrap || wanted+=(debootstrap)
+    have tcpdump || wanted+=(tcpdump)
     have rabbitmq-server || { wanted+=(rabbitmq-server) && rabbitmq_is_new=yes; }
     if [ "${#wanted[@]}" -eq 0 ] && has_browser && have docker; then
         say "packages: all there"

@@ -55,6 +55,7 @@ def examine(machine: Machine | None = None) -> list[Finding]:
         _rabbitmq(machine),
         _nats(machine),
         _browser(machine),
+        _tcpdump(machine),
         _cgroups(machine),
         *_processor(machine),
         _clock(machine),
@@ -178,6 +179,13 @@ def _browser(machine: Machine) -> Finding:
     if machine.browser:
         return Finding("Chromium", Status.OK, machine.browser, purpose)
     return Finding("Chromium", Status.MISSING, "not installed", purpose, PROVISION)
+
+
+def _tcpdump(machine: Machine) -> Finding:
+    purpose = "the cross-check of hops with packets, in the tests only"
+    if machine.tcpdump:
+        return Finding("tcpdump", Status.OK, machine.tcpdump, purpose)
+    return Finding("tcpdump", Status.MISSING, "not installed", purpose, PROVISION)
 
 
 def _cgroups(machine: Machine) -> Finding:

@@ -59,6 +59,7 @@ class Machine:
     rabbitmq: str | None = None
     nats_server: str | None = None
     browser: str | None = None
+    tcpdump: str | None = None
     py_spy: str | None = None
     cgroup: str | None = None
     cores: int = 1
@@ -162,6 +163,7 @@ def look(folder: Path | None = None) -> Machine:
         rabbitmq=installed_rabbitmq(),
         nats_server=program("nats-server"),
         browser=next(filter(None, map(program, BROWSERS)), None),
+        tcpdump=program("tcpdump"),
         py_spy=program("py-spy"),
         cgroup=cgroups.version(),
         cores=environment.cores(),

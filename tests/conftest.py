@@ -1,6 +1,7 @@
 """What all tests share: what they may need of the machine, and that they leave nothing behind.
 
-A test that needs an engine, RabbitMQ or a browser says so with a marker or a fixture of that name.
+A test that needs an engine, RabbitMQ, a browser or the right to capture packets says so with a
+marker (or a fixture) of that name.
 On a laptop that lacks it the test is skipped, with the reason; where ``CI`` is set it fails.
 """
 
@@ -8,8 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -55,10 +59,33 @@ def lacks_browser() -> str:
     return "" if browser_path() else f"none of {', '.join(BROWSERS)} is installed"
 
 
+@cache
+def lacks_capture() -> str:
+    """Why packets cannot be captured; empty when tcpdump is there and may do so."""
+    from tests.wire.capture import obstacle
+
+    with tempfile.TemporaryDirectory() as folder:
+        return obstacle(Path(folder))
+
+
+@cache
+def lacks_time_namespace() -> str:
+    """Why no process can be given a clock of its own; empty when one can."""
+    program = shutil.which("unshare")
+    if program is None:
+        return "there is no unshare (util-linux)"
+    tried = subprocess.run(
+        [program, "--time", "--monotonic", "1", "true"], capture_output=True, text=True, check=False
+    )
+    return tried.stderr.strip() if tried.returncode else ""
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "docker": lacks_docker,
     "rabbitmq": lacks_rabbitmq,
     "browser": lacks_browser,
+    "capture": lacks_capture,
+    "time_namespace": lacks_time_namespace,
 }
 
 
