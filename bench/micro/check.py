@@ -18,7 +18,7 @@ from typing import Any
 from runtime.errors import FormatError, HopbenchError, InputError, MeasurementError
 
 LIMITS = Path(__file__).with_name("limits.toml")
-UNITS = {"ratio": "x", "median_us": "us", "cpu_s": "s"}
+UNITS = {"ratio": "x", "median_us": "us", "cpu_s": "s", "peak_mb": "MB", "exponent": ""}
 MET, MISSED, UNDECIDED = "met", "missed", "undecided"
 
 
@@ -78,9 +78,10 @@ def judge(limit: Limit, results: Mapping[str, Mapping[str, Any]]) -> Verdict:
         value = result["stats"]["median"] * 1e6
         return Verdict(limit, MET if value <= limit.most else MISSED, f"{value:.2f} us")
     info = result["extra_info"]
-    if limit.metric == "cpu_s":
-        value = float(info["cpu_s"])
-        return Verdict(limit, MET if value <= limit.most else MISSED, f"{value:.2f} s")
+    if limit.metric != "ratio":
+        value = float(info[limit.metric])
+        measured = f"{value:.4g} {UNITS[limit.metric]}".strip()
+        return Verdict(limit, MET if value <= limit.most else MISSED, measured)
     low, high = info["ratio_low"], info["ratio_high"]
     measured = f"{info['ratio']:.2f} x [{low:.2f}, {high:.2f}]"
     if high <= limit.most:
@@ -111,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for verdict in verdicts:
         limit = verdict.limit
         print(
-            f"{verdict.verdict:10} {limit.benchmark:26} {verdict.measured:24} "
-            f"at most {limit.most:g} {UNITS[limit.metric]}"
+            f"{verdict.verdict:10} {limit.benchmark:32} {limit.metric:10} {verdict.measured:24} "
+            f"at most {limit.most:g} {UNITS[limit.metric]}".rstrip()
         )
     return exit_code(verdicts, strict=options.strict)
 

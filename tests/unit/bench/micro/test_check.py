@@ -101,8 +101,12 @@ def test_every_limit_is_of_a_benchmark_that_exists() -> None:
         assert any(f"def {limit.benchmark}(" in source for source in sources), limit.benchmark
 
 
-@pytest.mark.parametrize(("cpu_s", "verdict"), [(4.9, "met"), (5.1, "missed")])
-def test_cpu_seconds(cpu_s: float, verdict: str) -> None:
-    """A limit on CPU seconds is held against what the benchmark reported of its process."""
-    results = {"test_a": {"stats": {"median": 9.0}, "extra_info": {"cpu_s": cpu_s}}}
-    assert judge(Limit("test_a", "cpu_s", 5.0), results).verdict == verdict
+@pytest.mark.parametrize(
+    ("metric", "unit"), [("cpu_s", " s"), ("peak_mb", " MB"), ("exponent", "")]
+)
+@pytest.mark.parametrize(("value", "verdict"), [(4.9, "met"), (5.1, "missed")])
+def test_a_figure_of_the_benchmarks_own(metric: str, unit: str, value: float, verdict: str) -> None:
+    """CPU seconds, memory and growth are held against what the benchmark said of its process."""
+    results = {"test_a": {"stats": {"median": 9.0}, "extra_info": {metric: value}}}
+    found = judge(Limit("test_a", metric, 5.0), results)
+    assert (found.verdict, found.measured) == (verdict, f"{value}{unit}")
