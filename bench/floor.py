@@ -31,6 +31,7 @@ from scenarios.model import Arrivals
 BARE = Path(__file__).parent / "bare"
 BARE_IN_IMAGE = "/opt/hopbench/bare"
 GRACE_S = 5.0
+TIMER_READS = 20_000
 ECHO = """
 import socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
@@ -55,7 +56,7 @@ def summary(samples_ns: Sequence[int], *, unit_ns: int) -> dict[str, Any]:
     return figures
 
 
-def timer_resolution_ns(reads: int = 20_000) -> int:
+def timer_resolution_ns(reads: int = TIMER_READS) -> int:
     """The smallest step seen between two readings of the clock that differ."""
     smallest = 0
     before = now_ns()
@@ -115,14 +116,20 @@ def measure_machine() -> dict[str, Any]:
     """The machine's part of FLOOR: timer, scheduler, loopback TCP. Takes about 1.5 s."""
     return {
         "timer_resolution_ns": timer_resolution_ns(),
-        "scheduling_jitter_us": summary(scheduling_jitter_ns(), unit_ns=1000),
-        "loopback_tcp_us": summary(loopback_tcp_ns(), unit_ns=1000),
+        "timer_reads": TIMER_READS,
+        "scheduling_jitter_us": with_samples(scheduling_jitter_ns(), unit_ns=1000),
+        "loopback_tcp_us": with_samples(loopback_tcp_ns(), unit_ns=1000),
     }
+
+
+def with_samples(samples_ns: Sequence[int], *, unit_ns: int) -> dict[str, Any]:
+    """Figures in units of ``unit_ns``, and the raw samples that intervals are computed from."""
+    return {**summary(samples_ns, unit_ns=unit_ns), "samples_ns": list(samples_ns)}
 
 
 def hop_figures(samples_ns: Sequence[int]) -> dict[str, Any]:
     """The ``broker_hop_ms`` object of FLOOR: figures in milliseconds and the raw samples."""
-    return {**summary(samples_ns, unit_ns=1_000_000), "samples_ns": list(samples_ns)}
+    return with_samples(samples_ns, unit_ns=1_000_000)
 
 
 def record(

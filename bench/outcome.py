@@ -92,6 +92,7 @@ class Observed:
     connections: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     floor: dict[str, Any] | None = None
+    damaged_records: int = 0
     load_answer: jobs.Answer | None = None
 
     def blame(self, reason: str, status: str = "invalid") -> None:
@@ -128,8 +129,9 @@ def _read(seen: Observed, spool: Path, clocks: set[str]) -> Records:
         seen.blame(str(error), "failed")
         return np.empty(0, dtype=DTYPE)
     clocks.add(content.clock_id)
+    seen.damaged_records += content.damaged
     for problem in content.problems:
-        seen.blame(problem)
+        seen.blame(f"{problem}; measure again")
     return content.records
 
 
@@ -194,6 +196,7 @@ def _document(
         "connections": seen.connections,
         "accounting": accounting.as_json(),
         "errors": seen.errors,
+        "damaged_records": seen.damaged_records,
         "load": asdict(load),
         "floor": seen.floor,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ import numpy as np
 from reports import measures, resources, steady
 from reports.cells import Cell, Measure
 from reports.executions import Executions, Floats
+from reports.floor import FloorHops
+from reports.ledger import of_cell
 from reports.measures import Mask
 from reports.stats import Bootstrap, Estimate, Samples, mean, quantiles
 from reports.warmup import warm_up
@@ -19,19 +20,6 @@ QUANTILES = (0.5, 0.95, 0.99)
 HISTOGRAM_BINS = 60
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class FloorHops:
-    """Median of the bare broker hop in ms, before and after the trials; None where not taken."""
-
-    before_ms: float | None
-    after_ms: float | None
-
-    def median_ms(self) -> float | None:
-        """The middle of those that were taken."""
-        taken = [ms for ms in (self.before_ms, self.after_ms) if ms is not None]
-        return sum(taken) / len(taken) if taken else None
 
 
 def statistic(samples: Samples, bootstrap: Bootstrap, unit: str = "ms") -> Json:
@@ -65,6 +53,7 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
     def stat(measure: Measure, *, cold: bool = False) -> Json:
         return statistic(cell.samples(measure, cold=cold), bootstrap)
 
+    accounting, residual = of_cell(cell)
     return {
         "cell": {
             "containers": cell.containers,
@@ -92,11 +81,8 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
         "warm_up": _warm_up(cell, bootstrap),
         "resources": _resources(cell, bootstrap),
         "histogram": _histogram(cell),
-        "accounting": _accounting(cell),
-        "residual": {
-            "max_share": max(p.executions.integrity.residual_max_share for p in cell.parts),
-            "over_limit": sum(p.executions.integrity.residual_over_limit for p in cell.parts),
-        },
+        "accounting": accounting,
+        "residual": residual,
     }
 
 
@@ -204,22 +190,3 @@ def _histogram(cell: Cell) -> Json:
     edges[0], edges[-1] = low, max(high, float(edges[-1]))
     counts, _ = np.histogram(values, edges)
     return {"edges_ms": edges.tolist(), "counts": counts.tolist(), "of": "end_to_end"}
-
-
-def _accounting(cell: Cell) -> Json:
-    """What became of the messages of the trials that measured this cell, other cells included."""
-    counted = [p.executions.integrity for p in cell.parts]
-    stored = [p.trial.record.accounting for p in cell.parts]
-    return {
-        "sent": sum(i.sent for i in counted),
-        "handled": sum(i.handled for i in counted),
-        "failed": sum(i.failed for i in counted),
-        "lost": sum(p.trial.lost for p in cell.parts),
-        "duplicated": sum(
-            max(i.duplicated, a.duplicated if a else 0)
-            for i, a in zip(counted, stored, strict=True)
-        ),
-        "reordered": sum(i.reordered for i in counted),
-        "negative_intervals": sum(i.negative for i in counted),
-        "zero_intervals": sum(i.zero for i in counted),
-    }

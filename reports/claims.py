@@ -2,7 +2,7 @@
 
 What forbids a verdict is settled here, once for all: a metric that nothing measures, a scenario
 that was not run or has no valid trial, processes where the claim speaks of containers, a run that
-ended early.
+ended early, or of which something cannot be read or trusted.
 """
 
 from __future__ import annotations
@@ -82,13 +82,11 @@ def judge(claim: Claim, evidence: Evidence) -> Decision:
         )  # fmt: skip
     if decision.verdict is not Verdict.MET:
         return decision
-    names = scenarios_of(claim)
-    gaps = [gap(name) for gap in (evidence.absence, evidence.gap) for name in names]
-    found = [gap for gap in gaps if gap is not None]
-    if not found:
+    doubts = evidence.doubts(scenarios_of(claim))
+    if not doubts:
         return decision
     return Decision(
-        Verdict.UNDECIDED, f"{'; '.join(found)}. So far: {decision.reason}",
+        Verdict.UNDECIDED, f"{'; '.join(doubts)}. So far: {decision.reason}",
         decision.value, decision.low, decision.high,
     )  # fmt: skip
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from reports.cell_figures import FloorHops
 from reports.cells import Cell, group
+from reports.floor import FloorHops, floor_hops
 from reports.records import RunRecord, ScenarioRecord
-from reports.rundir import RunData
+from reports.rundir import Damage, RunData
 from reports.stats import Bootstrap
 from reports.trials import FAILED, Trial, analyse_trial
 
@@ -22,6 +22,7 @@ class Evidence:
     cells: Mapping[str, tuple[Cell, ...]]
     floor: FloorHops
     bootstrap: Bootstrap
+    damaged: tuple[Damage, ...] = ()
 
     def scenario(self, name: str) -> ScenarioRecord | None:
         """The scenario of that name, None when it was not in the run."""
@@ -51,16 +52,40 @@ class Evidence:
             lead = f"no trial of scenario {scenario} was valid"
         return f"{lead}: {'; '.join(reasons) or 'no reason was recorded'}"
 
-    def gap(self, scenario: str) -> str | None:
+    def doubts(self, scenarios: Iterable[str]) -> list[str]:
+        """Why no claim about these scenarios is met, whatever the sound trials say.
+
+        A run that did not come to its end, or lacks trials, or has trials that cannot be read or
+        trusted, shows only a part of what happened, and the part may have been chosen by what went
+        wrong. Only the load generator's lateness is no doubt: it does not depend on the flow.
+        """
+        found = []
+        if self.run.status != "complete":
+            word = "failed" if self.run.status == "failed" else "was interrupted"
+            made = f"{len(self.trials)} of {self.run.planned_trials} trials were made"
+            found.append(f"the run {word}: {made}")
+        found += [f"{one.file} {one.what}" for one in self.damaged if one.scenario is None]
+        for name in scenarios:
+            found += [gap for gap in (self.absence(name), self._gap(name)) if gap is not None]
+            damaged = [one for one in self.damaged if one.scenario == name]
+            found += [f"a trial of scenario {name} cannot be read: {one}" for one in damaged[:1]]
+            unfit = [t for t in self.stored(name) if not t.valid and not t.late]
+            if unfit and self.valid(name):
+                found.append(
+                    f"{len(unfit)} of {len(self.stored(name))} trials of scenario {name} cannot be "
+                    f"used; trial {unfit[0].record.index} {unfit[0].status}: "
+                    f"{'; '.join(unfit[0].reasons) or 'no reason was recorded'}"
+                )
+        return found
+
+    def _gap(self, scenario: str) -> str | None:
         """What of a scenario was planned and not made; None when all was."""
         planned = self.scenario(scenario)
-        made = len(self.stored(scenario))
+        lost = sum(one.scenario == scenario for one in self.damaged)
+        made = len(self.stored(scenario)) + lost
         if planned is None or made >= planned.planned_trials:
             return None
-        return (
-            f"the run ended early: {made} of {planned.planned_trials} trials of scenario "
-            f"{scenario} were made"
-        )
+        return f"{made} of {planned.planned_trials} trials of scenario {scenario} were made"
 
 
 def gather(data: RunData) -> Evidence:
@@ -72,18 +97,11 @@ def gather(data: RunData) -> Evidence:
         )
         for scenario in data.record.scenarios
     }
-    floor = data.record.floor
-    hops = [_floor_p50(side) for side in ((floor.before, floor.after) if floor else (None, None))]
     return Evidence(
         run=data.record,
         trials=trials,
         cells=cells,
-        floor=FloorHops(hops[0], hops[1]),
+        floor=floor_hops(data.record.floor),
         bootstrap=Bootstrap(data.record.seed),
+        damaged=data.damaged,
     )
-
-
-def _floor_p50(side: Mapping[str, object] | None) -> float | None:
-    hop = side.get("broker_hop_ms") if side else None
-    p50 = hop.get("p50") if isinstance(hop, dict) else None
-    return float(p50) if isinstance(p50, (int, float)) and p50 > 0 else None

@@ -7,46 +7,22 @@ whose records do not make a whole path is counted in ``Integrity``, and has no r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from reports.integrity import Integrity, Joined, count
 from reports.rundir import SpanTable
-from runtime.spans import EMIT, ERROR, FIRST, OK, PROCESS, REFUSED, SEND, UNSETTLED
+from runtime.spans import EMIT, FIRST, OK, PROCESS, SEND, UNSETTLED
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
 NS_PER_MS = 1e6
-RESIDUAL_LIMIT = 0.01
-"""Share of an execution's end-to-end time that its parts may leave unexplained."""
 NONE = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Integrity:
-    """What is odd about the records of a trial; counted, never repaired.
-
-    ``negative`` and ``zero`` count intervals over all parts of all hops. ``negative_transit`` are
-    those among the negative that two processes measured: a sender may be set aside after its write
-    and before it reads the clock. ``reordered`` counts inputs that a step took before one that was
-    emitted earlier. ``lost`` are accepted messages that neither reached an end nor failed.
-    """
-
-    sent: int
-    accepted: int
-    handled: int
-    failed: int
-    lost: int
-    duplicated: int
-    reordered: int
-    negative: int
-    negative_transit: int
-    zero: int
-    residual_max_share: float
-    residual_over_limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +31,8 @@ class Executions:
 
     ``send[i]`` is instant ti of the SEND, ``inputs[k, i]`` of step k's PROCESS, ``outputs[k, i]``
     of the EMIT that became the input of step k + 1; nanoseconds. ``cell`` is the message cell's
-    index, ``cold`` says that a process handled its first message in it.
+    index, ``cold`` says that a process handled its first message in it. ``integrity`` counts what
+    is odd in all of the trial, ``integrity_by_cell`` for each message cell that its messages name.
     """
 
     trace: npt.NDArray[np.uint64]
@@ -65,6 +42,7 @@ class Executions:
     inputs: Ints
     outputs: Ints
     integrity: Integrity
+    integrity_by_cell: Mapping[int, Integrity]
 
     @property
     def count(self) -> int:
@@ -91,20 +69,30 @@ def join(spans: SpanTable, step_count: int) -> Executions:
         inputs[k - 1] = _follow(spans, causes, outputs[k - 1], _handled(spans, k - 1))
     entered = _follow(spans, spans.message[inputs[0]], inputs[0], sends)
     whole = (inputs != NONE).all(axis=0) & (outputs != NONE).all(axis=0) & (entered == sends)
-    share, over = _residual(spans, sends, inputs, outputs)
+    share = _residual(spans, sends, inputs, outputs)
+    ended_cell = spans.aux[sends].astype(np.int64)
     order = np.flatnonzero(whole)
     order = order[np.argsort(spans.t0_ns[sends[order]], kind="stable")]
     sends, inputs, outputs = sends[order], inputs[:, order], outputs[:, order]
-    rows = Executions(
+    send, entered_at, left_at = (_instants(spans, rows) for rows in (sends, inputs, outputs))
+    intervals, late = _intervals(send, entered_at, left_at)
+    counted = count(
+        spans, last,
+        Joined(
+            ended_cell=ended_cell, share=share, whole=whole, orphans=orphans,
+            cell=ended_cell[order], intervals=intervals, reordered=ended_cell[order][late],
+        ),
+    )  # fmt: skip
+    return Executions(
         trace=spans.trace[sends],
         cell=spans.aux[sends],
         cold=(spans.flags[inputs] & FIRST != 0).any(axis=0),
-        send=_instants(spans, sends),
-        inputs=_instants(spans, inputs),
-        outputs=_instants(spans, outputs),
-        integrity=_count(spans, last, share, orphans + max(over, int((~whole).sum()))),
+        send=send,
+        inputs=entered_at,
+        outputs=left_at,
+        integrity=counted.whole,
+        integrity_by_cell=counted.by_cell,
     )
-    return _with_intervals(rows)
 
 
 def interval_ms(end_ns: Ints, start_ns: Ints | np.int64) -> Floats:
@@ -168,20 +156,35 @@ def _instants(spans: SpanTable, rows: Rows) -> Ints:
     return np.stack([t[rows] for t in (spans.t0_ns, spans.t1_ns, spans.t2_ns, spans.t3_ns)], -2)
 
 
-def _residual(spans: SpanTable, sends: Rows, inputs: Rows, outputs: Rows) -> tuple[float, int]:
-    """Largest share of an execution that no part explains, and how many are over the limit."""
-    if not sends.size:
-        return 0.0, 0
+def _residual(spans: SpanTable, sends: Rows, inputs: Rows, outputs: Rows) -> Floats:
+    """Share of each execution's end-to-end time that its parts do not explain.
+
+    Parts follow one another from the intended send to the end, so what is not explained is the time
+    of spans that are missing, and the time that is counted twice where the records contradict each
+    other: an input delivered before it was emitted or entered before it was delivered, an output
+    emitted after its ``process`` had ended, an end before the entry, an ack or a confirm before
+    what it settles. That a delivery is seen before its sender's write has returned is none of
+    these: the sender may be set aside before it reads the clock.
+    """
     last = inputs.shape[0] - 1
     whole_ns = spans.t2_ns[inputs[last]] - spans.t0_ns[sends]
-    parts_ns = spans.t1_ns[sends] - spans.t0_ns[sends]
-    parts_ns += _between(spans.t1_ns, inputs[0], spans.t1_ns, sends)
-    for k in range(last):
-        parts_ns += _between(spans.t1_ns, outputs[k], spans.t1_ns, inputs[k])
-        parts_ns += _between(spans.t1_ns, inputs[k + 1], spans.t1_ns, outputs[k])
+    lag_ns = spans.t1_ns[sends] - spans.t0_ns[sends]
+    parts_ns, twice_ns = lag_ns.copy(), np.maximum(-lag_ns, 0)
+    for k in range(last + 1):
+        left = sends if k == 0 else outputs[k - 1]
+        parts_ns += _between(spans.t1_ns, inputs[k], spans.t1_ns, left)
+        twice_ns += _before(spans.t0_ns, inputs[k], spans.t1_ns, left)
+        twice_ns += _before(spans.t1_ns, inputs[k], spans.t0_ns, inputs[k])
+        twice_ns += _before(spans.t2_ns, inputs[k], spans.t1_ns, inputs[k])
+        twice_ns += _before(spans.t3_ns, inputs[k], spans.t2_ns, inputs[k])
+        twice_ns += _before(spans.t3_ns, left, spans.t1_ns, left)
+        if k < last:
+            parts_ns += _between(spans.t1_ns, outputs[k], spans.t1_ns, inputs[k])
+            twice_ns += _before(spans.t1_ns, outputs[k], spans.t1_ns, inputs[k])
+            twice_ns += _before(spans.t2_ns, inputs[k], spans.t1_ns, outputs[k])
     parts_ns += _between(spans.t2_ns, inputs[last], spans.t1_ns, inputs[last])
-    share = np.abs(whole_ns - parts_ns) / np.maximum(np.abs(whole_ns), 1)
-    return float(share.max()), int((share > RESIDUAL_LIMIT).sum())
+    share: Floats = (np.abs(whole_ns - parts_ns) + twice_ns) / np.maximum(np.abs(whole_ns), 1)
+    return share
 
 
 def _between(end_ns: Ints, ends: Rows, start_ns: Ints, starts: Rows) -> Ints:
@@ -190,53 +193,31 @@ def _between(end_ns: Ints, ends: Rows, start_ns: Ints, starts: Rows) -> Ints:
     return np.where(known, end_ns[ends] - start_ns[starts], 0)
 
 
-def _count(spans: SpanTable, last: int, share: float, over: int) -> Integrity:
-    """Account for every message that was sent."""
-    sends = spans.kind == SEND
-    settled = (spans.outcome == OK) | (spans.outcome == UNSETTLED)
-    accepted = np.unique(spans.trace[sends & settled])
-    refused = sends & (spans.outcome == REFUSED)
-    handling = spans.kind == PROCESS
-    gone = (handling & (spans.outcome == ERROR)) | (
-        (spans.kind == EMIT) & ((spans.outcome == ERROR) | (spans.outcome == REFUSED))
-    )
-    erred = np.unique(spans.trace[gone])
-    ended = handling & settled
-    # A step that emits nothing ends an execution in good order.
-    ended &= (spans.step == last) | (spans.aux == 0)
-    handled = np.unique(spans.trace[ended])
-    failed = np.setdiff1d(erred, handled, assume_unique=True)
-    lost = np.setdiff1d(np.setdiff1d(accepted, handled, assume_unique=True), failed)
-    messages = np.sort(spans.message[handling & (spans.outcome != ERROR)])
-    return Integrity(
-        sent=int(sends.sum()), accepted=int(sends.sum() - refused.sum()),
-        handled=int(handled.size), failed=int(failed.size), lost=int(lost.size),
-        duplicated=int((messages[1:] == messages[:-1]).sum()),
-        reordered=0, negative=0, negative_transit=0, zero=0,
-        residual_max_share=share, residual_over_limit=over,
-    )  # fmt: skip
+def _before(later_ns: Ints, laters: Rows, earlier_ns: Ints, earliers: Rows) -> Ints:
+    """By how much the later instant comes first; 0 where it does not, or did not happen."""
+    after_ns = np.where(later_ns[laters] == 0, 0, _between(later_ns, laters, earlier_ns, earliers))
+    return np.maximum(-after_ns, 0)
 
 
-def _with_intervals(rows: Executions) -> Executions:
-    """Count what is negative, zero or out of order among the intervals of every hop."""
-    negative = transit = zero = reordered = 0
-    sources = [rows.send[1:3], *(rows.outputs[k, 1:3] for k in range(rows.step_count - 1))]
-    for k, (emitted, handed) in enumerate(sources):
-        delivered, entered, ended = rows.inputs[k, 0], rows.inputs[k, 1], rows.inputs[k, 2]
+def _intervals(send: Ints, inputs: Ints, outputs: Ints) -> tuple[Ints, Rows]:
+    """Per execution its intervals that are negative, negative transits and zero; and disorder.
+
+    The second value are the executions that a step took although one that was emitted to it later
+    had come before, once for each such input.
+    """
+    found = np.zeros((3, send.shape[-1]), dtype=np.int64)
+    negative, transit, zero = found
+    late: list[Rows] = []
+    for k, (emitted, handed) in enumerate((send[1:3], *outputs[:, 1:3])):
+        delivered, entered, ended = inputs[k, 0], inputs[k, 1], inputs[k, 2]
         for end, start in (
             (handed, emitted), (delivered, handed), (entered, delivered), (ended, entered),
         ):  # fmt: skip
-            negative += int((end < start).sum())
-            zero += int((end == start).sum())
-        transit += int((delivered < handed).sum())
-        in_order = entered[np.argsort(emitted, kind="stable")]
-        reordered += int((in_order[1:] < in_order[:-1]).sum())
-    late = rows.send[1] < rows.send[0]
-    integrity = replace(
-        rows.integrity,
-        negative=negative + int(late.sum()),
-        negative_transit=transit,
-        zero=zero,
-        reordered=reordered,
-    )
-    return replace(rows, integrity=integrity)
+            negative += end < start
+            zero += end == start
+        transit += delivered < handed
+        order = np.argsort(emitted, kind="stable")
+        in_order = entered[order]
+        late.append(order[1:][in_order[1:] < in_order[:-1]])
+    negative += send[1] < send[0]
+    return found, np.concatenate(late)

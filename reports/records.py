@@ -169,6 +169,7 @@ class TrialRecord:
     errors: tuple[StepErrorRecord, ...]
     load: Mapping[str, Any] | None
     floor: Mapping[str, Any] | None
+    damaged_records: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,7 @@ class QuantilesRecord:
     p50: float | None
     p99: float | None
     n: int | None
+    samples_ns: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,7 @@ class FloorSideRecord:
     """One side of the floor: what its members must be where they are there."""
 
     timer_resolution_ns: float | None
+    timer_reads: int | None
     scheduling_jitter_us: QuantilesRecord | None
     loopback_tcp_us: QuantilesRecord | None
     broker_hop_ms: BareHopRecord | None

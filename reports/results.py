@@ -14,14 +14,14 @@ from reports.cell_figures import cell_figures
 from reports.cells import Cell
 from reports.claims import Judged, judge_all
 from reports.evidence import Evidence, gather
+from reports.floor import MOVED_LIMIT, floor_figures, moved
+from reports.ledger import ledger
 from reports.records import RunRecord, ScenarioRecord
 from reports.rundir import read_run
 from reports.trials import FAILED, INVALID, VALID
 from runtime.errors import DataError
 
 FORMAT = 1
-FLOOR_MOVED = 1.2
-"""Ratio of the floor after the run to the floor before it (or back) that is worth a word."""
 
 Results = dict[str, Any]
 
@@ -29,7 +29,8 @@ Results = dict[str, Any]
 def analyse(run_dir: Path) -> Results:
     """Analyse a run directory.
 
-    Raises FormatError when it is damaged or of a newer format, DataError when nothing was measured.
+    Raises FormatError when ``run.json`` is damaged or of a newer format, DataError when no trial
+    can be read. What else is damaged is left out, and named in ``damaged``.
     """
     data = read_run(run_dir)
     evidence = gather(data)
@@ -65,7 +66,12 @@ def analyse(run_dir: Path) -> Results:
             for scenario in run.scenarios
             if evidence.cells[scenario.name] and evidence.cells[scenario.name][0].ordinary
         },
-        "problems": [*data.problems, *problems(evidence)],
+        "integrity": ledger(evidence),
+        "damaged": [
+            {"file": one.file, "scenario": one.scenario, "what": one.what, "remedy": one.remedy}
+            for one in data.damaged
+        ],
+        "problems": [*map(str, data.damaged), *data.problems, *problems(evidence)],
     }
 
 
@@ -177,13 +183,8 @@ def problems(evidence: Evidence) -> list[str]:
     floor = evidence.run.floor
     for side in (floor.before, floor.after) if floor else ():
         found += [f"floor: {problem}" for problem in (side or {}).get("problems", [])]
-    moved = _moved(evidence)
-    if moved is not None and not 1 / FLOOR_MOVED <= moved <= FLOOR_MOVED:
-        found.append(
-            f"the machine's floor moved during the run: the bare broker hop took {moved:.2f} times "
-            "as long after it as before it"
-        )
-    return found
+    words = moved(floor).words()
+    return [words, *found] if words else found
 
 
 def _negative_transits(evidence: Evidence) -> list[str]:
@@ -229,13 +230,16 @@ def _scenario(scenario: ScenarioRecord, evidence: Evidence) -> dict[str, Any]:
 
 def _floor(evidence: Evidence) -> dict[str, Any]:
     floor = evidence.run.floor
+    shift = moved(floor)
     return {
         "before": floor.before if floor else None,
         "after": floor.after if floor else None,
-        "moved_ratio": _moved(evidence),
+        "figures": floor_figures(floor),
+        "moved_ratio": shift.ratio,
+        "moved_low": shift.low,
+        "moved_high": shift.high,
+        "moved": shift.moved,
+        "moved_limit": MOVED_LIMIT,
+        "moved_messages": shift.observations,
+        "moved_words": shift.words(),
     }
-
-
-def _moved(evidence: Evidence) -> float | None:
-    before, after = evidence.floor.before_ms, evidence.floor.after_ms
-    return after / before if before and after else None

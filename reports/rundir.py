@@ -1,7 +1,8 @@
 """Reads run directories; the only module of ``reports`` that imports pyarrow.
 
 What is read is checked: the format number, every key of ``run.json`` and ``trial.json`` that the
-analysis uses, and the columns of the tables. A run that did not complete keeps what is sound.
+analysis uses, and the columns of the tables. A trial that cannot be read is left out and named;
+what is sound is kept.
 """
 
 from __future__ import annotations
@@ -71,47 +72,77 @@ class TrialData:
 
 
 @dataclass(frozen=True, slots=True)
+class Damage:
+    """A part of a run that is there no more, or not as it was written; ``file`` names it.
+
+    ``scenario`` is None where the damage is to the run as a whole.
+    """
+
+    file: str
+    scenario: str | None
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}. {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
 class RunData:
-    """A run directory in memory. ``problems`` says what of it could not be used."""
+    """A run directory in memory.
+
+    ``problems`` says what of it was cut off when the run ended, ``damaged`` what was complete and
+    cannot be used any more.
+    """
 
     path: Path
     record: RunRecord
     trials: tuple[TrialData, ...]
     problems: tuple[str, ...]
+    damaged: tuple[Damage, ...]
 
 
 def read_run(path: Path) -> RunData:
     """Read a run directory.
 
-    Raises FormatError, naming the file, when a file is missing, damaged or of a newer format, and
-    DataError when no trial was stored. Of a run that did not complete, trials that cannot be read
-    are left out and listed as problems instead: they may have been cut off in the middle.
+    Raises FormatError, naming the file, when ``run.json`` is missing, damaged or of a newer format,
+    and DataError when no trial can be read. A trial that cannot be read is left out: as damaged
+    where ``run.json`` lists it, as cut off where the run ended while it was being written.
     """
     record = parse_run(_read_json(path / "run.json"), file=str(path / "run.json"))
     problems: list[str] = []
-    complete = record.status == "complete"
+    damaged: list[Damage] = []
     trials: list[TrialData] = []
-    listed = [entry.path for entry in record.trials]
-    for folder in (*listed, *_unlisted(path, listed)):
+    for entry in record.trials:
+        try:
+            trials.append(_read_trial(path / entry.path))
+        except FormatError as error:
+            damaged.append(Damage(error.where, entry.scenario, error.what, error.remedy))
+    for folder in _unlisted(path, [entry.path for entry in record.trials]):
         try:
             trials.append(_read_trial(path / folder))
         except FormatError as error:
-            if complete and folder in listed:
-                raise
             problems.append(f"{folder} was left out: {error.what} ({Path(error.where).name})")
     if not trials:
         raise DataError(
-            f"nothing was measured: the run has no readable trial (its status: {record.status})",
+            f"nothing was measured: the run has no readable trial (its status: {record.status})"
+            + "".join(f"; {one.file}: {one.what}" for one in damaged[:1]),
             where=str(path),
-            remedy=record.error or "Run it again",
+            remedy=record.error or (damaged[0].remedy if damaged else "Run it again"),
         )
-    if complete and len(trials) < record.planned_trials:
-        problems.append(
-            f"{record.planned_trials} trials were planned and {len(trials)} are stored, "
-            "although the run says that it is complete"
+    if record.status == "complete" and len(record.trials) < record.planned_trials:
+        missing = record.planned_trials - len(record.trials)
+        damaged.append(
+            Damage(
+                str(path / "run.json"),
+                None,
+                f"says that the run is complete, and lists {len(record.trials)} of "
+                f"{record.planned_trials} planned trials: {missing} are missing",
+                "Measure again, or restore the run directory from a copy",
+            )
         )
     trials.sort(key=lambda trial: trial.record.index)
-    return RunData(path, record, tuple(trials), tuple(problems))
+    return RunData(path, record, tuple(trials), tuple(problems), tuple(damaged))
 
 
 def _unlisted(path: Path, listed: list[str]) -> list[str]:

@@ -29,13 +29,17 @@ Records = NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class SpoolContent:
-    """What a spool holds. ``problems`` says what was damaged; the records are the sound ones."""
+    """What a spool holds. ``problems`` says what was damaged; the records are the sound ones.
+
+    ``damaged`` counts the records that are not: cut off, or with a check that fails.
+    """
 
     step: int
     pid: int
     clock_id: str
     records: Records
     problems: tuple[str, ...]
+    damaged: int
 
 
 def read_spool(path: Path) -> SpoolContent:
@@ -60,8 +64,8 @@ def read_spool(path: Path) -> SpoolContent:
     if torn:
         problems.append(f"{path.name}: the last record is cut off after {torn} bytes")
     sound = _sound(records)
-    if not sound.all():
-        damaged = int((~sound).sum())
+    damaged = int((~sound).sum())
+    if damaged:
         problems.append(f"{path.name}: {damaged} of {len(records)} records are damaged")
         records = records[sound]
     if len(records) and int(records["sequence"].max()) != whole:
@@ -69,7 +73,7 @@ def read_spool(path: Path) -> SpoolContent:
             f"{path.name}: the last record has number {int(records['sequence'].max())}, "
             f"but {whole} are there"
         )
-    return SpoolContent(step, pid, clock, records, tuple(problems))
+    return SpoolContent(step, pid, clock, records, tuple(problems), damaged + bool(torn))
 
 
 class SpoolTail:

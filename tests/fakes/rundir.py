@@ -183,11 +183,20 @@ def describe(
 def floor(p50_ms: float, placement: str, seed: int) -> Json:
     """A FLOOR whose bare broker hop has about this median."""
     return {
-        "timer_resolution_ns": 1,
-        "scheduling_jitter_us": {"p50": 55.0, "p99": 120.0, "n": 1000},
-        "loopback_tcp_us": {"p50": 25.0, "p99": 60.0, "n": 1000},
+        "timer_resolution_ns": 1, "timer_reads": 20_000,
+        "scheduling_jitter_us": machine_us(55.0, seed),
+        "loopback_tcp_us": machine_us(25.0, seed + 1),
         "broker_hop_ms": broker_hop(p50_ms, seed),
         "placement": placement, "body_bytes": 1024, "rate_hz": 50.0, "problems": [],
+    }  # fmt: skip
+
+
+def machine_us(p50_us: float, seed: int, n: int = 1000) -> Json:
+    """A floor figure of the machine itself, in microseconds."""
+    values = np.random.default_rng(seed).lognormal(np.log(p50_us), 0.3, n)
+    p50, p99 = np.quantile(values, (0.5, 0.99))
+    return {
+        "p50": float(p50), "p99": float(p99), "n": n, "samples_ns": [int(v * 1000) for v in values],
     }  # fmt: skip
 
 

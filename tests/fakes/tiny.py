@@ -52,6 +52,8 @@ def trial(records: Records, *, index: int = 1, plan: Plan | None = None) -> Tria
     )  # fmt: skip
     made.spans = rows(records)
     counted = sum(record["kind"] == SEND for record in records)
+    instants = [record[f"t{i}_ns"] for record in records for i in range(4)]
+    made.meta["end_ns"] = max(made.meta["end_ns"], *instants, 0)
     made.meta["accounting"] |= {"sent": counted, "accepted": counted, "handled": counted}
     return made
 

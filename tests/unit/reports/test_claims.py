@@ -416,6 +416,7 @@ def test_slowest_warm_execution(tmp_path: Path) -> None:
     def shape(index: int) -> list[Json]:
         slow = tiny.message(1, first=True)
         slow[-1]["t2_ns"] += 2 * S
+        slow[-1]["t3_ns"] += 2 * S
         return [*slow, *tiny.message(2, at_ms=5000)]
 
     def ask(root: Path, limit: float) -> Json:

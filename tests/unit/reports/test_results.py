@@ -162,14 +162,13 @@ def test_floor_that_moved_is_told(tmp_path: Path) -> None:
     root = write_run(tmp_path, (REALTIME,))
 
     def slow(run: Json) -> None:
-        run["floor"]["after"]["broker_hop_ms"]["p50"] = (
-            2 * run["floor"]["before"]["broker_hop_ms"]["p50"]
-        )
+        before = run["floor"]["before"]["broker_hop_ms"]["samples_ns"]
+        run["floor"]["after"]["broker_hop_ms"]["samples_ns"] = [2 * ns for ns in before]
 
     amend(root / "run.json", slow)
     results = analyse(root)
-    assert results["floor"]["moved_ratio"] == 2.0
-    assert "2.00 times" in results["problems"][-1]
+    assert (results["floor"]["moved_ratio"], results["floor"]["moved"]) == (2.0, True)
+    assert "took 2.00 \u00d7" in results["problems"][0]
 
 
 def test_run_without_floor(tmp_path: Path) -> None:
