@@ -137,9 +137,11 @@ def test_two_at_once(start: Start, tmp_path: Path) -> None:
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from runtime.broker.{module} import {name}
+# A shell starts what it runs in the background with SIGINT ignored, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 server = {name}.start("orphan", Path(sys.argv[1]))
 print(*server.pids, *(leash.leash_pid for leash in {leashes}), flush=True)
 time.sleep(600)
@@ -166,10 +168,16 @@ def test_owner_ends(
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        pids = [int(word) for word in process.stdout.readline().split()]
-        assert all(lives(pid) for pid in pids)
-        process.send_signal(number)
+        try:
+            assert process.stdout is not None
+            pids = [int(word) for word in process.stdout.readline().split()]
+            assert pids
+            assert all(lives(pid) for pid in pids)
+            process.send_signal(number)
+            process.wait(60.0)
+        finally:
+            # Whatever went wrong: nothing that this test started outlives it.
+            process.kill()
     wait_for(lambda: not any(lives(pid) for pid in pids))
     wait_for(lambda: list(tmp_path.iterdir()) == [])
 

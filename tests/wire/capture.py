@@ -81,7 +81,7 @@ class Recorder:
         """End the capture in good order."""
         time.sleep(_READ_INTERVAL_S)
         offset_ns = wall_offset_ns()
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGTERM)
         self._process.wait(_READY_TIMEOUT_S)
         counted = re.search(r"^(\d+) packets? dropped by kernel", self._words(), re.MULTILINE)
         if counted is None:

@@ -45,7 +45,7 @@ def test_with_both(tmp_path: Path, tcpdump: Path) -> None:
 def test_dropped_packets_are_counted(tmp_path: Path, tcpdump: Path) -> None:
     """What the kernel could not hand over is part of a capture's outcome."""
     tcpdump.write_text(
-        "#!/bin/sh\ntrap 'echo \"3 packets dropped by kernel\" >&2; exit 0' INT\n"
+        "#!/bin/sh\ntrap 'echo \"3 packets dropped by kernel\" >&2; exit 0' TERM\n"
         'echo "listening on lo" >&2\nwhile :; do sleep 0.05; done\n'
     )
     with capture.recording(capture.LOOPBACK, "tcp", tmp_path) as recorder:
