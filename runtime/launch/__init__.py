@@ -100,8 +100,17 @@ class Instance(Protocol):
     def wait(self, timeout_s: float) -> Exit | None:
         """Wait for its end; None when it still runs after ``timeout_s``."""
 
+    def freeze(self) -> None:
+        """Let it have no processor time until it is thawed; it keeps its connections. Idempotent.
+
+        Raises LaunchError when it has ended.
+        """
+
+    def thaw(self) -> None:
+        """Let it go on. Does nothing where it is not frozen, or has ended."""
+
     def stop(self, *, grace_s: float) -> Exit:
-        """SIGTERM, then SIGKILL after ``grace_s``; then remove every trace of it. Idempotent."""
+        """Thaw it, SIGTERM, then SIGKILL after ``grace_s``; then remove every trace. Idempotent."""
 
     def logs(self, last: int = 20) -> str:
         """The last lines it wrote to its standard streams. Also after its end, until removed."""

@@ -41,6 +41,8 @@ class DockerInstance:
         self._create_ns = create_ns
         self._started_ns = started_ns
         self._stopping = threading.Lock()
+        self._freezing = threading.Lock()
+        self._frozen = False
         self._signal: str | None = None
         self._exit: Exit | None = None
         self._removal: Future[str] | None = None
@@ -104,6 +106,31 @@ class DockerInstance:
         end = self._watch.wait_end(self._id, timeout_s)
         return None if end is None else self._settle(end)
 
+    def freeze(self) -> None:
+        """Let it have no processor time until it is thawed. Idempotent.
+
+        Raises LaunchError when it has ended.
+        """
+        with self._freezing:
+            if not self._frozen:
+                with calling("freeze a container", where=self._where()):
+                    self._client.pause(self._id)
+                self._frozen = True
+
+    def thaw(self) -> None:
+        """Let it go on. Does nothing where it is not frozen, or has ended."""
+        with self._freezing:
+            if not self._frozen:
+                return
+            try:
+                with Allowing("thaw a container", NOT_FOUND, CONFLICT, where=self._where()):
+                    self._client.unpause(self._id)
+            except LaunchError:
+                # The engine's word for "not paused" is a server error: it was killed meanwhile.
+                if self.alive():
+                    raise
+            self._frozen = False
+
     def stop(self, *, grace_s: float) -> Exit:
         """SIGTERM, then SIGKILL after ``grace_s``. It is removed in the background. Idempotent.
 
@@ -113,6 +140,7 @@ class DockerInstance:
             if self._removal is not None:
                 assert self._exit is not None
                 return self._exit
+            self.thaw()
             end = self._watch.end(self._id)
             if end is None:
                 self._send("SIGTERM")

@@ -99,6 +99,7 @@ class ProcessInstance:
         # Held while it is signalled or collected: a collected process' number may be another's.
         self._collecting = threading.Lock()
         self._stopping = threading.Lock()
+        self._frozen = False
         threading.Thread(target=self._await_end, name=f"wait-{name}", daemon=True).start()
 
     @property
@@ -142,12 +143,35 @@ class ProcessInstance:
         """Wait for its end; None when it still runs after ``timeout_s``."""
         return self._exit if self._ended.wait(timeout_s) else None
 
+    def freeze(self) -> None:
+        """SIGSTOP to the process and all of its group. Idempotent.
+
+        Raises LaunchError when it has ended.
+        """
+        with self._collecting:
+            if self._has_ended():
+                raise LaunchError(
+                    "it cannot be frozen: it has ended",
+                    where=f"process {self._name} ({self._id})",
+                    remedy="See its log",
+                )
+            os.killpg(self._process.pid, signal.SIGSTOP)
+            self._frozen = True
+
+    def thaw(self) -> None:
+        """SIGCONT to the group. Does nothing where it is not frozen, or has ended."""
+        with self._collecting:
+            if self._frozen and not self._has_ended():
+                os.killpg(self._process.pid, signal.SIGCONT)
+            self._frozen = False
+
     def stop(self, *, grace_s: float) -> Exit:
         """SIGTERM to the process, SIGKILL to it and all of its group after ``grace_s``. Idempotent.
 
         Raises LaunchError when it survives SIGKILL.
         """
         with self._stopping:
+            self.thaw()
             if not self._ended.is_set():
                 self._send(signal.SIGTERM)
             if not self._ended.wait(grace_s):
@@ -199,15 +223,20 @@ class ProcessInstance:
         """Send a signal unless it has ended meanwhile: then the signal was not needed."""
         pid = self._process.pid
         with self._collecting:
-            if self._process.returncode is not None:
-                return
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+            if self._has_ended():
                 return
             self._signal = number.name
             if number is signal.SIGKILL:
                 os.killpg(pid, number)
             else:
                 os.kill(pid, number)
+
+    def _has_ended(self) -> bool:
+        """Whether it has ended, collected or not. Called with ``_collecting`` held."""
+        if self._process.returncode is not None:
+            return True
+        options = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        return os.waitid(os.P_PID, self._process.pid, options) is not None
 
     def _read_log(self) -> str:
         with self._log.open("rb") as file:

@@ -220,6 +220,64 @@ def test_stop_from_two_threads(bench: Bench) -> None:
     assert first == second
 
 
+def ticks(bench: Bench, folder: Path) -> Instance:
+    """An instance that writes a dot every 10 ms to the file ``ticks`` of its spool folder."""
+    program = (
+        "import sys, time, pathlib; print('up', flush=True)\n"
+        "with open(pathlib.Path(sys.argv[1], 'ticks'), 'a', buffering=1) as file:\n"
+        "    while True: print('.', file=file); time.sleep(0.01)"
+    )
+    return bench.start(bench.spec(program, bench.launcher.inside(folder), spool=folder))
+
+
+def test_frozen_instance_stands_still(bench: Bench, tmp_path: Path) -> None:
+    """What is frozen does nothing, is alive all the same, and goes on when it is thawed."""
+    instance = ticks(bench, tmp_path)
+    seen = tmp_path / "ticks"
+    until(lambda: seen.exists() and seen.stat().st_size > 10, "the first ticks")
+    instance.freeze()
+    instance.freeze()
+    size = seen.stat().st_size
+    time.sleep(0.2)
+    assert seen.stat().st_size == size
+    assert instance.alive()
+    assert instance.wait(0.0) is None
+    instance.thaw()
+    instance.thaw()
+    until(lambda: seen.stat().st_size > size, "the ticks after the thaw")
+    instance.stop(grace_s=0.0)
+
+
+def test_frozen_instance_is_stopped_in_order(bench: Bench) -> None:
+    """Stopping thaws first: what handles SIGTERM ends by itself although it was frozen."""
+    instance = bench.start(bench.spec(POLITE))
+    instance.freeze()
+    ended = instance.stop(grace_s=10.0)
+    assert (ended.code, ended.signal) == (7, "SIGTERM")
+
+
+def test_freezing_what_has_ended_is_an_error(bench: Bench) -> None:
+    """An instance that has ended cannot be frozen, which is said; thawing it does nothing."""
+    instance = bench.start(bench.spec("print('up')"))
+    assert instance.wait(20.0) is not None
+    with pytest.raises(LaunchError, match=instance.name):
+        instance.freeze()
+    instance.thaw()
+    instance.stop(grace_s=0.0)
+
+
+def test_what_dies_frozen_is_thawed_without_an_error(bench: Bench) -> None:
+    """A frozen instance that is killed from outside can be thawed and stopped as any other."""
+    instance = bench.start(bench.spec(SLEEP))
+    assert instance.pid is not None
+    victim = psutil.Process(instance.pid)
+    instance.freeze()
+    victim.kill()
+    instance.thaw()
+    assert instance.wait(20.0) is not None
+    assert instance.stop(grace_s=0.0).code == 137
+
+
 def test_instants_are_in_order(bench: Bench) -> None:
     """Asked for, started, ended: in this order on one clock."""
     before_ns = time.monotonic_ns()
@@ -417,13 +475,14 @@ def test_close_removes_everything(own: Bench) -> None:
     ended = own.start(own.spec("print('done')"))
     assert ended.wait(20.0) is not None
     own.start(own.spec(POLITE)).stop(grace_s=10.0)
+    own.start(own.spec(SLEEP)).freeze()
     assert left_of(own.launcher)
     own.launcher.close()
     assert left_of(own.launcher) == []
     assert not running.alive()
     own.launcher.close()
     actions = [each.action for each in own.launcher.events()]
-    assert (actions.count("start"), actions.count("die")) == (3, 3)
+    assert (actions.count("start"), actions.count("die")) == (4, 4)
 
 
 def test_close_ends_what_left_its_session(own: Bench) -> None:
