@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from scenarios.document import Table, meant
+from runtime.document import Table, meant
+from runtime.quantities import DURATION_MS
 from scenarios.model import Fault, Freeze, NetworkDelay
-from scenarios.quantities import DURATION_MS
 
 FREEZE, NETWORK_DELAY = "freeze", "network delay"
 

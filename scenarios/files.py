@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runtime.components import SERVICE, load_component
+from runtime.document import NAME, Table, distinct, meant
 from runtime.errors import ComponentError, InputError, ScenarioError
-from runtime.model import Component, FlowType, Limits, Step
-from scenarios.document import Document, Table, meant
-from scenarios.expressions import expression_problem
+from runtime.model import Component, FlowType, Step
+from runtime.quantities import DURATION_MS, RATE, SIZE
+from runtime.steps import read_step
+from scenarios.document import Document
 from scenarios.faults import read_faults
 from scenarios.model import Arrivals, Axes, Claim, Load, Loop, Profile, Scenario, Service, Target
-from scenarios.quantities import DURATION_MS, RATE, SIZE
 from scenarios.references import references
 
 HERE = Path(__file__).parent
 CATALOGUE = HERE / "catalog"
 COMPONENTS = HERE / "components"
 CLAIMS = HERE / "claims.toml"
-
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-"""Names become part of container, queue and host names (RFC 1123 labels)."""
 
 
 def component_roots(path: Path, components_root: Path = COMPONENTS) -> tuple[Path, ...]:
@@ -75,7 +72,7 @@ def load_claims(path: Path = CLAIMS) -> tuple[Claim, ...]:
     """Read and check the claims, in the order of the file. Raises ScenarioError like a scenario."""
     document = _open(path)
     root = document.root()
-    claims = tuple(_claim(table) for table in _distinct(root.tables("claims", required=True)))
+    claims = tuple(_claim(table) for table in distinct(root.tables("claims", required=True)))
     root.finish()
     document.check()
     return claims
@@ -99,10 +96,10 @@ def _open(path: Path) -> Document:
 def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
     root = document.root()
     components = _Components(roots)
-    services = tuple(_service(table, components) for table in _distinct(root.tables("services")))
+    services = tuple(_service(table, components) for table in distinct(root.tables("services")))
     steps = tuple(
         _step(table, components, services, "trigger" if index == 0 else "action")
-        for index, table in enumerate(_distinct(root.tables("steps", required=True)))
+        for index, table in enumerate(distinct(root.tables("steps", required=True)))
     )
     vary = root.table("vary")
     axes = Axes() if vary is None else _axes(vary)
@@ -112,7 +109,7 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
     profiles = {} if profile_table is None else _profiles(profile_table, messages)
     first = next(iter(profiles.values()), Profile(1, 1))
     scenario = Scenario(
-        name=_name(root, "name"),
+        name=root.name("name"),
         title=root.text("title"),
         flow_type=FlowType(root.choice("flow_type", FlowType)),
         steps=steps,
@@ -141,7 +138,7 @@ class _Components:
 
     def get(self, table: Table, name: str) -> Component | None:
         """The component that a table names; None, with the problem noted, if it cannot be used."""
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             table.problem("component", f"{name!r} is not the name of a component folder")
             return None
         folder = find_component(name, self._roots)
@@ -164,37 +161,10 @@ class _Components:
 
 
 def _step(table: Table, components: _Components, services: Iterable[Service], kind: str) -> Step:
-    name = table.text("component")
-    function = table.text("function")
-    component = components.get(table, name) if name else None
-    if component is not None and function:
-        _check_function(table, component, function, kind)
-    config = table.plain("config")
-    _check_references(table, config, [service.id for service in services])
-    if name == "mapper":
-        _check_expression(table)
-    step = Step(
-        id=_name(table, "id"),
-        component=name,
-        function=function,
-        config=config,
-        prefetch=table.whole("prefetch", 1, most=65_535),
-        limits=_limits(table.table("limits")),
-    )
+    step = read_step(table, components.get, kind)
+    _check_references(table, step.config, [service.id for service in services])
     table.finish()
     return step
-
-
-def _check_function(table: Table, component: Component, function: str, kind: str) -> None:
-    known = [f.name for f in component.functions.values() if f.kind == kind]
-    if function in known:
-        return
-    what = f"component {component.name!r} has no {kind} {function!r}"
-    if function in component.functions and component.functions[function].kind != SERVICE:
-        place = "the first step is the trigger, the others are actions"
-        what = f"{function!r} is not a {kind} of component {component.name!r}; {place}"
-    hint = meant(function, known) or f"; its {kind}s: {', '.join(known) or 'none'}"
-    table.problem("function", what + hint)
 
 
 def _check_references(table: Table, config: object, known: list[str]) -> None:
@@ -204,38 +174,12 @@ def _check_references(table: Table, config: object, known: list[str]) -> None:
             table.problem("config", f"refers to an unknown service {service!r}{hint}")
 
 
-def _check_expression(table: Table) -> None:
-    if not table.has("config"):
-        key = (*table.key, "config", "expression")
-        table.document.problem(key, "is missing; a mapper needs a JSONata expression")
-        return
-    if not isinstance(table.values["config"], dict):
-        return  # Noted already, when the table was taken.
-    config = Table(table.document, (*table.key, "config"), table.values["config"])
-    expression = config.text("expression")
-    what = expression_problem(expression) if expression else "it is empty"
-    if what and isinstance(config.values.get("expression"), str):
-        config.problem("expression", f"not JSONata: {what}")
-
-
-def _limits(table: Table | None) -> Limits:
-    if table is None:
-        return Limits()
-    limits = Limits(
-        memory_bytes=int(table.quantity("memory", SIZE, "256 MiB")),
-        cpus=table.number("cpus", 1.0, positive=True),
-        pids=table.whole("pids", 64),
-    )
-    table.finish()
-    return limits
-
-
 def _service(table: Table, components: _Components) -> Service:
     name = table.text("component")
     component = components.get(table, name) if name else None
     if component is not None and SERVICE not in component.functions:
         table.problem("component", f"{name!r} is not a service: its manifest has no {SERVICE!r}")
-    service = Service(_name(table, "id"), name, table.whole("port", most=65_535))
+    service = Service(table.name("id"), name, table.whole("port", most=65_535))
     table.finish()
     return service
 
@@ -338,22 +282,3 @@ def _target(table: Table, metric: str) -> Target:
     target = Target(metric, table.number("limit"), table.text("unit"), table.flag("upper"))
     table.finish()
     return target
-
-
-def _name(table: Table, key: str) -> str:
-    name = table.text(key)
-    if table.has(key) and isinstance(table.values[key], str) and not _NAME.fullmatch(name):
-        table.problem(key, f"{name!r} is no name; use a-z, 0-9 and -, at most 40 characters")
-    return name
-
-
-def _distinct(tables: tuple[Table, ...]) -> tuple[Table, ...]:
-    """The same tables; an ``id`` that an earlier one has is noted."""
-    seen: dict[str, int] = {}
-    for index, table in enumerate(tables):
-        name = table.values.get("id")
-        if isinstance(name, str):
-            if name in seen:
-                table.problem("id", f"{name!r} is already the id of element {seen[name]}")
-            seen.setdefault(name, index)
-    return tables

@@ -9,8 +9,7 @@ import re
 import tomllib
 from bisect import bisect_right
 
-KeyPath = tuple[str | int, ...]
-"""Keys and array indices from the document's root to a value."""
+from runtime.document import KeyPath
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _KEY = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)""")

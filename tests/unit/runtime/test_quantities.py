@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.quantities import DURATION_MS, RATE, SIZE, Quantity
+from runtime.quantities import DURATION_MS, RATE, SIZE, Quantity
 
 KINDS = [RATE, SIZE, DURATION_MS]
 
