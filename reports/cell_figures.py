@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def statistic(samples: Samples, bootstrap: Bootstrap, unit: str = "ms") -> Json:
         "max": float(samples.values.max()) if samples.count else None,
         "starts": samples.starts,
         "messages": samples.count,
+        "basis": average.basis if average else None,
     }
 
 
@@ -43,7 +45,7 @@ def single(estimate: Estimate | None, unit: str) -> Json | None:
         return None
     return {
         "value": estimate.value, "low": estimate.low, "high": estimate.high, "unit": unit,
-        "starts": estimate.starts, "messages": estimate.count,
+        "starts": estimate.starts, "messages": estimate.count, "basis": estimate.basis,
     }  # fmt: skip
 
 
@@ -104,9 +106,7 @@ def floor_multiple(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Estima
         messages += int(part.judged.sum())
         ratios.append(np.array([np.median(hops) / floor_ms]))
     found = mean(Samples.of(ratios), bootstrap)
-    if found is None:
-        return None
-    return Estimate(found.value, found.low, found.high, found.starts, messages)
+    return replace(found, count=messages) if found else None
 
 
 def _bounds(name: str, estimate: Estimate | None) -> Json:
@@ -148,6 +148,7 @@ def _warm_up(cell: Cell, bootstrap: Bootstrap) -> Json:
                 "step": phase.step, "phase": phase.name,
                 "from_ms": statistic(phase.from_ms, bootstrap),
                 "to_ms": statistic(phase.to_ms, bootstrap),
+                "took_ms": statistic(phase.took_ms(), bootstrap),
             }
             for phase in warm.phases
         ],

@@ -81,16 +81,16 @@ class Cell:
     def samples(self, measure: Measure, *, cold: bool = False) -> Samples:
         """A measure of the warm executions (all, in an ordinary flow), or of the cold ones."""
         groups: list[Floats] = []
+        width = 1
         for part in self.parts:
             mask = part.cold if cold else part.judged
+            count = int(mask.sum())
+            if not count:
+                continue
             values = measure(part.executions, mask)
-            if self.ordinary:
-                count = int(mask.sum())
-                per_execution = values.reshape(-1, count).T if count else np.empty((0, 1))
-                groups += list(per_execution)
-            else:
-                groups.append(values)
-        return Samples.of(groups)
+            width = values.size // count
+            groups += list(values.reshape(count, -1)) if self.ordinary else [values]
+        return Samples.of(groups, max(width, 1))
 
     def series(self) -> list[Floats]:
         """End-to-end latency of each start in the order of its messages, cold ones included."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from reports.verdict import (
     decide,
     describe,
     number,
+    resting_on,
     side,
     undecided,
+    why_open,
 )
 from reports.warmup import warm_up
 from scenarios.model import Claim
@@ -154,8 +157,8 @@ def overhead_per_hop_ms(claim: Claim, evidence: Evidence) -> Decision:
         f"{_expected(claim, overheads)}"
     )
     if verdict is Verdict.UNDECIDED:
-        reason += f"; not every interval is on one side of {number(target.limit)} {target.unit}"
-    return Decision(verdict, reason, worst.value, worst.low, worst.high)
+        reason += f"; {why_open(list(shares.values()), target)}"
+    return resting_on(worst, verdict, reason)
 
 
 def execution_band_ms(claim: Claim, evidence: Evidence) -> Decision:
@@ -202,7 +205,7 @@ def execution_band_ms(claim: Claim, evidence: Evidence) -> Decision:
         )
     slowest = max(estimates, key=lambda estimate: estimate.value)
     verdict = all_of([verdict for _, verdict in judged.values()])
-    return Decision(verdict, reason, slowest.value, slowest.low, slowest.high)
+    return resting_on(slowest, verdict, reason)
 
 
 def resource_ratio(claim: Claim, evidence: Evidence) -> Decision:
@@ -268,7 +271,9 @@ def resource_ratio(claim: Claim, evidence: Evidence) -> Decision:
             f"the resources disagree: less in {_list(less)}, more in {_list(more)}"
             f"{f', open in {_list(open_)}' if open_ else ''}; {reason}"
         )
-    return Decision(verdict, reason + "; ".join(words), worst.value, worst.low, worst.high)
+    if Verdict.UNDECIDED in sides.values():
+        words.append(why_open(list(found.values()), target))
+    return resting_on(worst, verdict, reason + "; ".join(words))
 
 
 def _list(words: list[str]) -> str:
@@ -300,7 +305,7 @@ def _worst_cell(
 
 
 def _scaled(samples: Samples, factor: float) -> Samples:
-    return Samples(samples.values * factor, samples.sizes)
+    return replace(samples, values=samples.values * factor)
 
 
 def _hop_means(cell: Cell) -> list[float]:

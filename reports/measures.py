@@ -1,7 +1,7 @@
 """What is measured of executions: one array of milliseconds for each defined figure.
 
 The definitions are those of docs/formats.md; every array has one value an execution, except
-``hops``, which has one an execution and hop.
+``hops``, which has one an execution and hop. All are in the order of the executions.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def hop(rows: Executions, k: int, mask: Mask) -> Hop:
 
 
 def hops(rows: Executions, mask: Mask) -> Floats:
-    """Hops 1 to N-1 of the executions in ``mask``, one after another."""
+    """Hops 1 to N-1 of the executions in ``mask``: all hops of the first one, then of the next."""
     emitted = rows.outputs[:, 1, :][:, mask]
     entered = rows.inputs[1:, 1, :][:, mask]
-    return interval_ms(entered, emitted).ravel()
+    return interval_ms(entered, emitted).T.ravel()
 
 
 def end_to_end(rows: Executions, mask: Mask) -> Floats:

@@ -1,12 +1,20 @@
-"""Quantiles, means, and their 95 % intervals from a bootstrap over starts.
+"""Quantiles, means, and their 95 % intervals from a bootstrap over starts, or else over blocks.
 
 The unit of repetition is the start of a container: messages of one start are not independent. So
-whole starts are drawn with replacement (a cluster bootstrap). An interval is the estimate plus and
-minus the bootstrap's standard deviation, times Student's t for the number of starts, times
-sqrt(S / (S - 1)): plain percentile intervals are too narrow for the few starts that a run has
-(T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, sections 3.2 and 4.3).
-Where all resamples are above zero, this is done on the logarithm: starts differ by factors, and the
-bounds stay above zero. With fewer than three starts there is no interval.
+whole starts are drawn with replacement (a cluster bootstrap; within a drawn start nothing is drawn
+again: A. Davison and D. Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8).
+With fewer than three starts, blocks of consecutive messages are drawn instead
+(``reports.blocks``): such an interval says how well these very starts are known, and nothing of
+others, so it carries its basis and decides no claim.
+
+An interval is the estimate plus and minus the bootstrap's standard deviation, times Student's t for
+the number of units, times sqrt(S / (S - 1)): plain percentile intervals are too narrow for the few
+starts that a run has (T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015,
+sections 3.2 and 4.3). Where all resamples are above zero, this is done on the logarithm: starts
+differ by factors, and the bounds stay above zero. Quantiles above the median are asymmetric
+beyond that; their bounds take R. Woodruff's interval ("Confidence Intervals for Medians and Other
+Position Measures", 1952) into account, see ``_tail_bounds``. How often all these intervals cover
+the truth is simulated in tests/unit/reports/test_coverage.py.
 
 Quantiles are type 8 of R. Hyndman and Y. Fan, "Sample Quantiles in Statistical Packages", 1996:
 median-unbiased whatever the distribution.
@@ -15,10 +23,13 @@ median-unbiased whatever the distribution.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+
+from reports.blocks import block_sizes
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,21 +39,34 @@ MIN_BEYOND = 10
 """Observations that must lie beyond a quantile, or it is not given."""
 RESAMPLES = 1000
 BINS = 256
+REACH = 5
+"""A bound that comes from ranks leaves at least a fifth of a quantile's tail beyond it."""
+
+
+class Basis(StrEnum):
+    """What was drawn with replacement to make an interval."""
+
+    STARTS = "starts"
+    BLOCKS = "blocks"
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Values grouped by start: ``sizes[i]`` of ``values`` belong to start i, one after another."""
+    """Values grouped by start: ``sizes[i]`` of ``values`` belong to start i, one after another.
+
+    Within a start they are in the order of its messages, ``width`` values a message.
+    """
 
     values: Floats
     sizes: npt.NDArray[np.intp]
+    width: int = 1
 
     @staticmethod
-    def of(groups: list[Floats]) -> Samples:
+    def of(groups: list[Floats], width: int = 1) -> Samples:
         """Samples from an array a start; starts that have no value are left out."""
         filled = [group for group in groups if group.size]
         values = np.concatenate(filled) if filled else np.empty(0)
-        return Samples(values, np.array([group.size for group in filled], dtype=np.intp))
+        return Samples(values, np.array([group.size for group in filled], dtype=np.intp), width)
 
     @property
     def starts(self) -> int:
@@ -54,43 +78,54 @@ class Samples:
         """How many values there are."""
         return int(self.values.size)
 
-    def sums(self) -> Floats:
-        """The sum of each start's values."""
-        if not self.starts:
-            return np.empty(0)
-        begins = np.cumsum(self.sizes) - self.sizes
-        sums: Floats = np.add.reduceat(self.values, begins)
-        return sums
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure and its 95 % interval; the bounds are None where there is no interval."""
+    """A figure and its 95 % interval; bounds and basis are None where there is no interval."""
 
     value: float
     low: float | None
     high: float | None
     starts: int
     count: int
+    basis: Basis | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """What is drawn: starts or blocks, how many values each has, and how far intervals reach."""
+
+    sizes: npt.NDArray[np.intp]
+    basis: Basis
+
+    @property
+    def count(self) -> int:
+        """How many units there are."""
+        return int(self.sizes.size)
+
+    def sums(self, values: Floats) -> Floats:
+        """The sum of each unit's values."""
+        sums: Floats = np.add.reduceat(values, np.cumsum(self.sizes) - self.sizes)
+        return sums
 
 
 @dataclass(slots=True)
 class Bootstrap:
-    """Resamples of starts, drawn once for each number of starts from one seed.
+    """Resamples of units, drawn once for each number of units from one seed.
 
-    ``draws(S)[b, i]`` says how often start i is in resample b. The same draws serve every figure.
+    ``draws(S)[b, i]`` says how often unit i is in resample b. The same draws serve every figure.
     """
 
     seed: int
     _drawn: dict[int, Floats] = field(default_factory=dict)
 
-    def draws(self, starts: int) -> Floats:
-        """How often each of ``starts`` starts is in each resample."""
-        if starts not in self._drawn:
-            rng = np.random.default_rng([self.seed, starts])
-            share = np.full(starts, 1 / starts)
-            self._drawn[starts] = rng.multinomial(starts, share, RESAMPLES).astype(np.float64)
-        return self._drawn[starts]
+    def draws(self, units: int) -> Floats:
+        """How often each of ``units`` units is in each resample."""
+        if units not in self._drawn:
+            rng = np.random.default_rng([self.seed, units])
+            share = np.full(units, 1 / units)
+            self._drawn[units] = rng.multinomial(units, share, RESAMPLES).astype(np.float64)
+        return self._drawn[units]
 
 
 def quantile(ordered: Floats, p: float) -> float:
@@ -119,13 +154,13 @@ def mean(samples: Samples, bootstrap: Bootstrap) -> Estimate | None:
     """Mean over all values; None when there are none."""
     if not samples.count:
         return None
-    sums = samples.sums()
-    value = float(sums.sum() / samples.count)
-    if samples.starts < MIN_STARTS:
-        return Estimate(value, None, None, samples.starts, samples.count)
-    draws = bootstrap.draws(samples.starts)
-    replicates = (draws @ sums) / (draws @ samples.sizes)
-    return _estimate(value, replicates, samples.starts, samples.count)
+    value = float(samples.values.mean())
+    units = _units(samples)
+    if units is None:
+        return Estimate(value, None, None, samples.starts, samples.count, None)
+    replicates = _means(samples, units, bootstrap.draws(units.count))
+    low, high = _student(value, replicates, units.count)
+    return Estimate(value, low, high, samples.starts, samples.count, units.basis)
 
 
 def quantiles(
@@ -137,16 +172,21 @@ def quantiles(
         return (None,) * len(ps)
     order = np.argsort(samples.values)
     ordered = samples.values[order]
-    values = {p: quantile(ordered, p) for p in given}
+    units = _units(samples)
     found: dict[float, Estimate] = {}
-    if samples.starts < MIN_STARTS:
-        for p, value in values.items():
-            found[p] = Estimate(value, None, None, samples.starts, samples.count)
+    if units is None:
+        for p in given:
+            value = quantile(ordered, p)
+            found[p] = Estimate(value, None, None, samples.starts, samples.count, None)
     else:
-        edges, masses = _resampled(samples, order, ordered, bootstrap)
-        for p, value in values.items():
-            replicates = _invert(edges, masses, p)
-            found[p] = _estimate(value, replicates, samples.starts, samples.count)
+        edges, masses = _resampled(units, order, ordered, bootstrap)
+        for p in given:
+            value = quantile(ordered, p)
+            low, high = _student(value, _invert(edges, masses, p), units.count)
+            if p > 0.5:
+                spread = _factor(units.count) * float(_shares(edges, masses, value).std())
+                low, high = _tail_bounds(ordered, p, spread, low, high)
+            found[p] = Estimate(value, low, high, samples.starts, samples.count, units.basis)
     return tuple(found.get(p) for p in ps)
 
 
@@ -156,31 +196,63 @@ def ratio(above: Samples, below: Samples, bootstrap: Bootstrap) -> Estimate | No
         return None
     value = float(above.values.mean() / below.values.mean())
     starts = min(above.starts, below.starts)
-    count = above.count
-    if starts < MIN_STARTS:
-        return Estimate(value, None, None, starts, count)
-    draws = bootstrap.draws(above.starts)
+    ours, theirs = _units(above), _units(below)
+    if ours is None or theirs is None:
+        return Estimate(value, None, None, starts, above.count, None)
     # Reversed: groups of one size would otherwise share their draws, and be no longer independent.
-    others = bootstrap.draws(below.starts)[::-1]
-    replicates = ((draws @ above.sums()) / (draws @ above.sizes)) / (
-        (others @ below.sums()) / (others @ below.sizes)
-    )
-    return _estimate(value, replicates, starts, count)
+    others = bootstrap.draws(theirs.count)[::-1]
+    replicates = _means(above, ours, bootstrap.draws(ours.count)) / _means(below, theirs, others)
+    low, high = _student(value, replicates, min(ours.count, theirs.count))
+    basis = Basis.BLOCKS if Basis.BLOCKS in (ours.basis, theirs.basis) else Basis.STARTS
+    return Estimate(value, low, high, starts, above.count, basis)
 
 
-def _estimate(value: float, replicates: Floats, starts: int, count: int) -> Estimate:
-    """The estimate with its interval from the bootstrap's replicates."""
+def _units(samples: Samples) -> _Units | None:
+    """The starts where there are enough, else blocks of messages; None where those are too few."""
+    if samples.starts >= MIN_STARTS:
+        return _Units(samples.sizes, Basis.STARTS)
+    sizes = block_sizes(samples.values, samples.sizes, samples.width)
+    return None if sizes is None else _Units(sizes, Basis.BLOCKS)
+
+
+def _means(samples: Samples, units: _Units, draws: Floats) -> Floats:
+    """The mean of each resample."""
+    replicates: Floats = (draws @ units.sums(samples.values)) / (draws @ units.sizes)
+    return replicates
+
+
+def _factor(units: int) -> float:
+    """What a bootstrap's standard deviation over ``units`` units is multiplied with."""
     tail = 1 - (1 - CONFIDENCE) / 2
-    factor = float(special.stdtrit(starts - 1, tail)) * np.sqrt(starts / (starts - 1))
+    return float(special.stdtrit(units - 1, tail) * np.sqrt(units / (units - 1)))
+
+
+def _student(value: float, replicates: Floats, units: int) -> tuple[float, float]:
+    """Bounds around a value from the standard deviation of its replicates."""
     if value > 0 and replicates.min() > 0:
-        spread = float(np.exp(factor * np.log(replicates / value).std()))
-        return Estimate(value, value / spread, value * spread, starts, count)
-    half = float(factor * replicates.std())
-    return Estimate(value, value - half, value + half, starts, count)
+        spread = float(np.exp(_factor(units) * np.log(replicates / value).std()))
+        return value / spread, value * spread
+    half = float(_factor(units) * replicates.std())
+    return value - half, value + half
+
+
+def _tail_bounds(
+    ordered: Floats, p: float, spread: float, low: float, high: float
+) -> tuple[float, float]:
+    """Bounds of an upper quantile ``p`` from the symmetric ones and from Woodruff's.
+
+    Woodruff's are the quantiles p - spread and p + spread, where ``spread`` is the half width of
+    an interval of the share of values at or below the quantile. Towards the tail the wider of the
+    two bounds is taken, since units that are slow throughout are rare and may not have been met;
+    towards the median the middle of both.
+    """
+    inner = quantile(ordered, max(p - spread, 0.0))
+    outer = quantile(ordered, min(p + spread, 1 - (1 - p) / REACH))
+    return (low + inner) / 2, max(high, outer)
 
 
 def _resampled(
-    samples: Samples, order: npt.NDArray[np.intp], ordered: Floats, bootstrap: Bootstrap
+    units: _Units, order: npt.NDArray[np.intp], ordered: Floats, bootstrap: Bootstrap
 ) -> tuple[Floats, Floats]:
     """Edges, and for each resample how many of its values lie at or below each edge.
 
@@ -191,10 +263,10 @@ def _resampled(
     edges = edges[np.append(True, edges[1:] > edges[:-1])]
     ends = np.searchsorted(ordered, edges, side="right")
     slot = np.repeat(np.arange(edges.size), np.diff(ends, prepend=0))
-    slot += np.repeat(np.arange(samples.starts) * edges.size, samples.sizes)[order]
-    counts = np.bincount(slot, minlength=samples.starts * edges.size)
-    below = counts.reshape(samples.starts, edges.size).cumsum(axis=1)
-    return edges, bootstrap.draws(samples.starts) @ below
+    slot += np.repeat(np.arange(units.count) * edges.size, units.sizes)[order]
+    counts = np.bincount(slot, minlength=units.count * edges.size)
+    below = counts.reshape(units.count, edges.size).cumsum(axis=1)
+    return edges, bootstrap.draws(units.count) @ below
 
 
 def _invert(edges: Floats, masses: Floats, p: float) -> Floats:
@@ -208,3 +280,14 @@ def _invert(edges: Floats, masses: Floats, p: float) -> Floats:
     part = np.where(at > 0, (wanted - below) / np.where(above > below, above - below, 1.0), 1.0)
     replicates: Floats = edges[before] + part * (edges[at] - edges[before])
     return replicates
+
+
+def _shares(edges: Floats, masses: Floats, value: float) -> Floats:
+    """The share of each resample's values at or below ``value``, linear between edges."""
+    if edges.size == 1:
+        return np.ones(masses.shape[0])
+    at = min(max(int(np.searchsorted(edges, value)), 1), edges.size - 1)
+    part = (value - edges[at - 1]) / (edges[at] - edges[at - 1])
+    below = masses[:, at - 1] + part * (masses[:, at] - masses[:, at - 1])
+    shares: Floats = below / masses[:, -1]
+    return shares

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reports.stats import MIN_STARTS, Estimate
+from reports.stats import MIN_STARTS, Basis, Estimate
 from scenarios.model import Target
 
 
@@ -46,8 +46,11 @@ def side(estimate: Estimate, target: Target) -> Verdict:
 
 
 def within(estimate: Estimate, *, low: float | None, high: float | None) -> Verdict:
-    """Whether the interval lies inside a band, outside of it, or across one of its edges."""
-    if estimate.low is None or estimate.high is None:
+    """Whether the interval lies inside a band, outside of it, or across one of its edges.
+
+    An interval from blocks within the starts knows nothing of other starts: it decides nothing.
+    """
+    if estimate.low is None or estimate.high is None or estimate.basis is not Basis.STARTS:
         return Verdict.UNDECIDED
     if (low is not None and estimate.high < low) or (high is not None and estimate.low > high):
         return Verdict.MISSED
@@ -71,20 +74,37 @@ def decide(estimate: Estimate | None, target: Target, what: str, more: str = "")
         return undecided(f"{what} was not measured")
     verdict = side(estimate, target)
     reason = f"{what} {describe(estimate, target.unit)}"
-    if estimate.low is None:
-        reason += f"; an interval needs {MIN_STARTS} starts"
-    elif verdict is Verdict.UNDECIDED:
-        reason += f"; the interval spans the limit of {number(target.limit)} {target.unit}"
+    if verdict is Verdict.UNDECIDED:
+        reason += f"; {why_open([estimate], target)}"
     if more:
         reason += f"; {more}"
+    return resting_on(estimate, verdict, reason)
+
+
+def resting_on(estimate: Estimate, verdict: Verdict, reason: str) -> Decision:
+    """A decision that rests on one figure; of an interval that cannot decide, it has no bounds."""
+    if estimate.basis is not Basis.STARTS:
+        return Decision(verdict, reason, estimate.value)
     return Decision(verdict, reason, estimate.value, estimate.low, estimate.high)
+
+
+def why_open(estimates: list[Estimate], target: Target) -> str:
+    """What keeps figures from deciding: too few starts, or an interval across the limit."""
+    if any(estimate.basis is not Basis.STARTS for estimate in estimates):
+        return f"fewer than {MIN_STARTS} starts decide nothing"
+    limit = f"{number(target.limit)} {target.unit}"
+    if len(estimates) == 1:
+        return f"the interval spans the limit of {limit}"
+    return f"not every interval is on one side of {limit}"
 
 
 def describe(estimate: Estimate, unit: str) -> str:
     """A figure in words, with its interval and what it rests on."""
     text = f"{number(estimate.value)} {unit}"
     if estimate.low is not None and estimate.high is not None:
-        text += f" ({number(estimate.low)} to {number(estimate.high)})"
+        within_only = " within it" if estimate.starts == 1 else " within them"
+        note = within_only if estimate.basis is Basis.BLOCKS else ""
+        text += f" ({number(estimate.low)} to {number(estimate.high)}{note})"
     starts = f"{estimate.starts} start{'' if estimate.starts == 1 else 's'}"
     return f"{text} from {starts}, {estimate.count} messages"
 

@@ -317,7 +317,7 @@ def test_execution_needs_three(tmp_path: Path) -> None:
     """S7: two executions have no interval."""
     plan = Plan("ordinary", "O", "ordinary", rate_hz=0.5, messages=2, starts=1)
     run = Run(tmp_path, (plan,)).ask("execution_s", "ordinary", limit=180.0, unit="s")
-    run.assert_is("undecided", "an interval needs 3 starts")
+    run.assert_is("undecided", "fewer than 3 starts decide nothing")
 
 
 def test_resource_ratio(both: Run) -> None:

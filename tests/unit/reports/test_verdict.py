@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.stats import Estimate
+from reports.stats import Basis, Estimate
 from reports.verdict import Verdict, all_of, decide, number, side, within
 from scenarios.model import Target
 
@@ -15,7 +15,7 @@ MET, MISSED, UNDECIDED = Verdict.MET, Verdict.MISSED, Verdict.UNDECIDED
 
 def estimate(low: float | None, high: float | None) -> Estimate:
     """An estimate with these bounds."""
-    return Estimate(1.0, low, high, 5, 100)
+    return Estimate(1.0, low, high, 5, 100, None if low is None else Basis.STARTS)
 
 
 def target(limit: float, *, upper: bool = True) -> Target:
@@ -76,13 +76,22 @@ def test_all_of() -> None:
 
 def test_reasons_say_why_not() -> None:
     """An undecided reason says whether starts are missing or the limit is inside."""
-    few = decide(Estimate(1.0, None, None, 2, 9), target(15), "mean hop")
+    few = decide(Estimate(1.0, None, None, 2, 9, None), target(15), "mean hop")
     across = decide(estimate(14, 16), target(15), "mean hop")
     none = decide(None, target(15), "mean hop")
-    assert "needs 3 starts" in few.reason
+    assert "fewer than 3 starts" in few.reason
     assert "spans the limit of 15 ms" in across.reason
     assert "not measured" in none.reason
     assert [few.verdict, across.verdict, none.verdict] == [UNDECIDED] * 3
+
+
+@pytest.mark.parametrize("limit", [0.5, 15.0])
+def test_blocks_decide_nothing(limit: float) -> None:
+    """An interval over blocks of messages neither meets nor misses a limit, however far it lies."""
+    found = decide(Estimate(1.0, 0.9, 1.1, 1, 500, Basis.BLOCKS), target(limit), "mean hop")
+    assert (found.verdict, found.value, found.low, found.high) == (UNDECIDED, 1.0, None, None)
+    assert "1 ms (0.9 to 1.1 within it) from 1 start" in found.reason
+    assert "fewer than 3 starts" in found.reason
 
 
 @pytest.mark.parametrize(
