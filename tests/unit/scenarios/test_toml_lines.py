@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.toml_lines import KeyPath, key_lines
+from runtime.document import KeyPath
+from scenarios.toml_lines import key_lines
 
 TEXT = (Path(__file__).parents[2] / "data" / "scenarios" / "lines.toml").read_text()
 
