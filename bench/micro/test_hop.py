@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.micro.flows import RuntimeHop
+from bench.flows import RuntimeHop
 from bench.micro.paired import in_turn
 from bench.stage import Stage
 

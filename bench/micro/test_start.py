@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.floor import bare_starts_in_a_row_ms, bare_starts_in_parallel_ms
-from bench.micro.flows import THREE_STEPS, deploy, send
+from bench.flows import THREE_STEPS, deploy, send
 from bench.micro.paired import in_turn
 from bench.stage import Stage
 from runtime.clock import now_ns

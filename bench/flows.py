@@ -1,4 +1,4 @@
-"""Small flows for the benchmarks: made from components by name, started on the shared stage."""
+"""Small flows beside scenarios: for benchmarks and for the meter's own check, on an open stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runtime.model import Flow, Step
 from runtime.modes import Deployment, Started
 from scenarios.model import Arrivals
 
-STAMP = Path(__file__).parent / "components" / "stamp"
+STAMP = Path(__file__).parent / "micro" / "components" / "stamp"
 EXPRESSION = '{"sequence": sequence, "delay_ms": delay_ms, "data": data}'
 THREE_STEPS = Flow(
     "source-mapper-action",
