@@ -1,11 +1,10 @@
-"""What became of every message of a trial, and what the load did, from the trial's spans."""
+"""What became of every message of a trial, from the trial's spans."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.spans import EMIT, ERROR, OK, PROCESS, REFUSED, SEND
 from runtime.spool import Records
@@ -31,18 +30,6 @@ class Accounting:
     def as_json(self) -> dict[str, int]:
         """For trial.json."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadFigures:
-    """How the generator kept to its schedule. Lag: actual minus intended send."""
-
-    target_rate_hz: float
-    achieved_rate_hz: float
-    lag_p50_ms: float
-    lag_p99_ms: float
-    lag_max_ms: float
-    cpu_s: float
 
 
 def account(records: Records, steps: int) -> Accounting:
@@ -79,27 +66,4 @@ def account(records: Records, steps: int) -> Accounting:
         failed=len(failed),
         lost=len(lost),
         duplicated=len(keys) - len(np.unique(keys)),
-    )
-
-
-def load_figures(records: Records, *, target_rate_hz: float, cpu_s: float) -> LoadFigures:
-    """Schedule lag and achieved rate, from the SEND spans in the order of their intended instants.
-
-    The target rate is that of the schedule itself: messages over the time that it spans.
-    """
-    sends = records[records["kind"] == SEND]
-    sends = sends[np.argsort(sends["t0_ns"], kind="stable")]
-    lag_ms: NDArray[np.float64] = (sends["t1_ns"] - sends["t0_ns"]) / 1e6
-    if len(sends) < 2:
-        only = float(lag_ms[0]) if len(lag_ms) else 0.0
-        return LoadFigures(target_rate_hz, target_rate_hz, only, only, only, cpu_s)
-    planned_s = float(sends["t0_ns"][-1] - sends["t0_ns"][0]) / 1e9
-    taken_s = float(sends["t1_ns"].max() - sends["t1_ns"][0]) / 1e9
-    return LoadFigures(
-        target_rate_hz=(len(sends) - 1) / planned_s,
-        achieved_rate_hz=(len(sends) - 1) / taken_s,
-        lag_p50_ms=float(np.quantile(lag_ms, 0.5)),
-        lag_p99_ms=float(np.quantile(lag_ms, 0.99)),
-        lag_max_ms=float(lag_ms.max()),
-        cpu_s=cpu_s,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.choice import CONTAINER, GIVEN_URL, Choice
 from bench.floor import HopFloor
+from bench.generators import Generator, open_generators
 from bench.resources import Watchable
 from runtime.broker import Broker, connect
 from runtime.broker.nats_server import NatsServer
@@ -24,14 +25,12 @@ from runtime.errors import (
     HopbenchError,
     LaunchError,
     MeasurementError,
-    StepExited,
 )
 from runtime.launch import Instance, Launcher, Spec
 from runtime.model import Limits, Revision
 from scenarios.files import component_roots, find_component
 from scenarios.model import Scenario, Service
 
-_LOAD_READY_S = 60.0
 _SERVICE_READY_S = 30.0
 
 
@@ -62,17 +61,27 @@ class BrokerProcess:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What trials use. ``load_folder`` is where jobs are handed to the load generator."""
+    """What trials use. Of the load generators, a trial takes as many as its scenario asks for."""
 
     run_id: str
     launcher: Launcher
     place: BrokerPlace
     broker: Broker
-    load: Instance
-    load_folder: Path
+    generators: tuple[Generator, ...]
     floor: HopFloor
     folder: Path
     components_root: Path
+
+    def share(self, processes: int) -> tuple[Generator, ...]:
+        """The generators of one schedule. Raises MeasurementError when too few were started."""
+        if processes > len(self.generators):
+            raise MeasurementError(
+                f"{processes} load generators are asked for, and {len(self.generators)} were "
+                "started",
+                where="the run's stage",
+                remedy="Open the stage with the largest number that its scenarios ask for",
+            )
+        return self.generators[:processes]
 
 
 @contextlib.contextmanager
@@ -82,11 +91,13 @@ def open_stage(
     choice: Choice,
     folder: Path,
     components_root: Path,
+    generators: int = 1,
     say: Callable[[str], None] | None = None,
     trouble: Callable[[str], None] | None = None,
 ) -> Iterator[Stage]:
     """Start what a run needs. Raises LaunchError or BrokerError; what had started is removed.
 
+    ``generators`` is how many load generators the largest scenario shares its schedule among.
     ``say`` is told what takes its time: building images, starting the broker. ``trouble`` is told
     what could not be removed at the end, which spoils nothing that was measured; without it, that
     is raised.
@@ -101,9 +112,12 @@ def open_stage(
         broker = connect(place.url_host, name="hopbench control")
         stack.callback(_end, broker.close, trouble)
         say("starting the load generator")
-        load_folder = folder / "load"
-        load = _start_load(launcher, load_folder)
-        stack.callback(_end, partial(load.stop, grace_s=5.0), trouble)
+        started = open_generators(
+            launcher,
+            folder / "load",
+            generators,
+            lambda one: stack.callback(_end, partial(one.stop, grace_s=5.0), trouble),
+        )
         floor_folder = folder / "floor"
         floor_folder.mkdir(parents=True)
         floor = stack.enter_context(HopFloor(launcher, place.url_inside, floor_folder))
@@ -112,8 +126,7 @@ def open_stage(
             launcher=launcher,
             place=place,
             broker=broker,
-            load=load,
-            load_folder=load_folder,
+            generators=started,
             floor=floor,
             folder=folder,
             components_root=components_root,
@@ -212,39 +225,6 @@ def _open_broker(
     node = RabbitNode.start(run_id, folder)
     stack.callback(_end, node.stop, trouble)
     return BrokerPlace(node.url, node.url, node.version, None, node.pids)
-
-
-def _start_load(launcher: Launcher, folder: Path) -> Instance:
-    folder.mkdir(parents=True)
-    instance = launcher.start(
-        Spec(
-            name="load",
-            role="load",
-            image=launcher.load_image(),
-            env={"HOPBENCH_LOAD": launcher.inside(folder)},
-            limits=Limits(memory_bytes=512 * 1024 * 1024),
-            spool=folder,
-        )
-    )
-    deadline = time.monotonic() + _LOAD_READY_S
-    while not (folder / "ready").exists():
-        ended = instance.wait(0.0)
-        if ended is not None:
-            log = instance.logs()
-            raise StepExited(
-                f"ended with exit code {ended.code} before it was ready: {log}",
-                where="load generator",
-                remedy="Rebuild the images (nox -s images)",
-            )
-        if time.monotonic() > deadline:
-            log = instance.logs()
-            instance.stop(grace_s=1.0)
-            raise MeasurementError(
-                f"not ready after {_LOAD_READY_S:g} s; it last said: {log}",
-                where="load generator",
-            )
-        time.sleep(0.01)
-    return instance
 
 
 def _start_service(stage: Stage, scenario: Scenario, service: Service) -> tuple[Instance, str]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
+from bench.faults import Freezer, Proxy, delay_document, network_delays
+from bench.generators import Sending, ended_generator
 from bench.load import jobs
 from bench.observe import connections_of
-from bench.outcome import GENERATOR, Observed, Outcome, Plan, put_together
+from bench.outcome import Observed, Outcome, Plan, put_together
 from bench.resources import Sampler
 from bench.stage import Stage, open_services, revisions, substitutions
 from runtime.clock import now_ns
-from runtime.errors import BrokerUnavailable, FlowError, HopbenchError, MeasurementError
+from runtime.errors import BrokerUnavailable, FlowError, HopbenchError
 from runtime.launch import Image, Instance
 from runtime.message import decode_body, decode_ids
 from runtime.model import FlowType, Revision
@@ -22,7 +24,8 @@ from runtime.modes import Deployment, Started
 from runtime.modes.ordinary import OrdinaryFlow
 from runtime.modes.realtime import RealtimeFlow
 from runtime.spool import SpoolTail, Tally
-from scenarios.model import Scenario
+from runtime.wiring import wire
+from scenarios.model import Loop, Scenario
 
 SILENT = "the broker does not answer any more"
 START_TIMEOUT_S = 60.0
@@ -34,8 +37,6 @@ BROKER, LOAD, SERVICES = -1, -2, -3
 INJECTING = {"HOPBENCH_INJECT_DELAYS": "1"}
 
 _DRAIN_POLL_S = 0.02
-_LOAD_STOP_S = 5.0
-"""How long a stopped schedule may take to end; longer only where the broker does not confirm."""
 _ERRORS_KEPT = 20
 
 
@@ -70,10 +71,7 @@ def what_is_gone(stage: Stage) -> str | None:
     """What is gone that no further trial could do without; None when all is there."""
     if not stage_lives(stage):
         return SILENT
-    ended = stage.load.wait(0.0)
-    if ended is not None:
-        return f"{GENERATOR} ended with exit code {ended.code}"
-    return None
+    return ended_generator(stage.generators)
 
 
 def stage_lives(stage: Stage) -> bool:
@@ -113,6 +111,8 @@ class _Trial:
         self.watching = ThreadPoolExecutor(1, thread_name_prefix="watch")
         self.registering = threading.Lock()
         self.seen = Observed(plan, self.name, self.flow, self.revisions, start_ns=now_ns())
+        self.sending = Sending(stage.share(scenario.load.processes), self._job())
+        self.seen.sending = self.sending
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -123,10 +123,16 @@ class _Trial:
             self.sampler,
             self.watching,
             open_services(self.stage, scenario) as services,
+            network_delays(self.stage, scenario.faults, self.name, self.folder) as proxies,
         ):
+            # A step behind a proxy is connected to it, as to a service that the flow declares.
+            services |= {
+                proxy.instance.name: (proxy.instance, proxy.place) for proxy in proxies.values()
+            }
             for instance, _ in services.values():
                 self.sampler.watch(SERVICES, instance)
-            self.sampler.watch(LOAD, self.stage.load)
+            for generator in self.sending.instances:
+                self.sampler.watch(LOAD, generator)
             for broker in self.stage.place.watched():
                 self.sampler.watch(BROKER, broker)
             deployment = Deployment(
@@ -140,6 +146,7 @@ class _Trial:
                 name=self.name,
                 substitutions=substitutions(services),
                 environment=INJECTING if scenario.axes.delayed_step else {},
+                broker_urls={step: proxy.url for step, proxy in proxies.items()},
                 on_started=self._on_started,
             )
             deployment.declare()
@@ -150,6 +157,7 @@ class _Trial:
                     self._ordinary(deployment)
             finally:
                 self._stop_load()
+                self._note_delays(proxies)
                 self._collect_errors(deployment)
                 # One that hangs would be waited for again, and hide why the trial ended.
                 if not self.silent and stage_lives(self.stage):
@@ -165,8 +173,8 @@ class _Trial:
                 flow.start(timeout_s=START_TIMEOUT_S)
                 self.seen.instants["flow_consuming_ns"] = now_ns()
                 before = flow.alive()
-                self._submit(deployment)
-                self._drain(flow)
+                self._begin_load(flow.started)
+                self._drain_with_faults(flow)
                 # The bare clients have their turn while the flow idles: at the same time this shows
                 # what an idle flow costs.
                 self._floor()
@@ -185,7 +193,7 @@ class _Trial:
             self.seen.instants["flow_start_ns"] = now_ns()
             total = self.plan.messages * len(self.plan.scenario.message_cells())
             try:
-                self._submit(deployment)
+                self._begin_load()
                 for execution in range(1, total + 1):
                     self.say(f"execution {execution} of {total}")
                     flow.await_arrival(timeout_s=START_TIMEOUT_S)
@@ -204,76 +212,78 @@ class _Trial:
             self.seen.started.append(started)
         self.watching.submit(self.sampler.watch, index, started.instance)
 
-    def _submit(self, deployment: Deployment) -> None:
-        load, entry = self.plan.scenario.load, deployment.wiring.entry
-        self.seen.instants["load_start_ns"] = now_ns()
-        jobs.submit(
-            self.stage.load_folder,
-            jobs.Job(
-                name=self.name,
-                broker_url=self.stage.place.url_inside,
-                exchange=entry.exchange,
-                key=entry.key,
-                seed=self.plan.seed,
-                arrivals=str(load.arrivals),
-                rate_hz=load.rate_hz,
-                messages_per_cell=self.plan.messages,
-                cells=tuple(
-                    jobs.Cell(**asdict(cell)) for cell in self.plan.scenario.message_cells()
-                ),
-            ),
+    def _job(self) -> jobs.Job:
+        scenario, entry = self.plan.scenario, wire(self.flow, self.name).entry
+        return jobs.Job(
+            name=self.name,
+            broker_url=self.stage.place.url_inside,
+            exchange=entry.exchange,
+            key=entry.key,
+            seed=self.plan.seed,
+            arrivals=str(scenario.load.arrivals),
+            rate_hz=scenario.load.rate_hz,
+            messages_per_cell=self.plan.messages,
+            cells=tuple(jobs.Cell(**asdict(cell)) for cell in scenario.message_cells()),
+            patience_s=scenario.drain_timeout_s,
         )
+
+    def _begin_load(self, started: Sequence[Started] = ()) -> None:
+        """Let the schedule begin; in a closed loop, the generator follows the steps' spools."""
+        closed = self.plan.scenario.load.loop is Loop.CLOSED
+        self.seen.instants["load_start_ns"] = now_ns()
+        self.sending.begin([one.spool for one in started] if closed else [])
 
     def _await_load(self) -> None:
         while not self._load_done():
             time.sleep(_DRAIN_POLL_S)
 
     def _load_done(self) -> bool:
-        """Whether the generator has answered. Raises MeasurementError when it ended or is stuck."""
-        if self.seen.load_answer is not None:
-            return True
-        ended = self.stage.load.wait(0.0)
-        if ended is not None:
-            raise MeasurementError(
-                f"ended with exit code {ended.code}: {self.stage.load.logs(last=5)}",
-                where=GENERATOR,
-            )
-        self.seen.load_answer = jobs.outcome(self.stage.load_folder, self.name)
-        if self.seen.load_answer is not None:
-            self.seen.instants["load_end_ns"] = self.seen.load_answer.end_ns
-            return True
-        waited_s = (now_ns() - (self.seen.instants["load_start_ns"] or 0)) / 1e9
-        if waited_s > self._longest_load_s():
-            raise MeasurementError(
-                f"has not sent its schedule after {waited_s:.0f} s",
-                where=GENERATOR,
-                remedy="Is the broker paused, or out of memory or disk?",
-            )
-        return False
+        """Whether all generators have answered. Raises when one ended, failed, or is stuck."""
+        done = self.sending.look(self._longest_load_s())
+        if done:
+            self.seen.instants["load_end_ns"] = self.sending.end_ns
+        return done
 
     def _stop_load(self) -> None:
-        """End a schedule that nobody takes any more: it must not run into the next trial's."""
-        if self.seen.instants["load_start_ns"] is None or self.seen.load_answer is not None:
-            return
-        folder = self.stage.load_folder
-        jobs.stop(folder, self.name)
-        deadline = time.monotonic() + _LOAD_STOP_S
-        while not jobs.has_ended(folder, self.name) and time.monotonic() < deadline:
-            if self.stage.load.wait(0.0) is not None:
-                return
-            time.sleep(_DRAIN_POLL_S)
+        if self.seen.instants["load_start_ns"] is not None and self.sending.end_ns is None:
+            self.sending.stop()
 
     def _longest_load_s(self) -> float:
-        """Twice what the schedule takes on average, and a minute for a broker that lets us wait."""
+        """Twice what the schedule takes on average, and a minute for a broker that lets us wait.
+
+        In a closed loop that is not known: there it is the longest time without a message.
+        """
         load, cells = self.plan.scenario.load, self.plan.scenario.message_cells()
+        if load.loop is Loop.CLOSED:
+            return self.plan.scenario.drain_timeout_s + 60.0
         gaps_s = [1 / load.rate_hz + cell.delay_ms / 1e3 for cell in cells]
         return 2 * self.plan.messages * sum(gaps_s) + 60.0
+
+    def _drain_with_faults(self, flow: RealtimeFlow) -> None:
+        instances = {self.flow.steps[one.step].id: one.instance for one in flow.started}
+        load_start_ns = self.seen.instants["load_start_ns"] or 0
+        freezer = Freezer(self.plan.scenario.faults, instances, load_start_ns)
+        try:
+            with freezer:
+                self._drain(flow)
+        finally:
+            self.seen.faults += freezer.done
+            for problem in freezer.problems:
+                self.seen.blame(problem)
+
+    def _note_delays(self, proxies: Mapping[str, Proxy]) -> None:
+        """Note each network delay, and that the trial is no good where its proxy has ended."""
+        for proxy in proxies.values():
+            self.seen.faults.append(delay_document(proxy, now_ns()))
+            if not proxy.instance.alive():
+                said = proxy.instance.logs(last=5) or "nothing"
+                self.seen.blame(f"the proxy of step {proxy.step} ended; it last said: {said}")
 
     def _drain(self, flow: RealtimeFlow) -> None:
         """Wait until the load is sent and no message is under way any more."""
         tally = Tally()
         tails = [SpoolTail(started.spool) for started in flow.started]
-        tails.append(SpoolTail(jobs.spool_path(self.stage.load_folder, self.name)))
+        tails += [SpoolTail(sent.spool) for sent in self.sending.sent]
         total = self.plan.messages * len(self.plan.scenario.message_cells())
         progress = (-1, time.monotonic())
         counted = False
@@ -283,12 +293,12 @@ class _Trial:
             if self._load_done() and tally.under_way == 0 and counted:
                 return
             # The answer comes after the last span: what is counted next includes them all.
-            counted = self.seen.load_answer is not None
+            counted = self.sending.end_ns is not None
             if tally.processed != progress[0]:
                 progress = (tally.processed, time.monotonic())
                 self.say(f"{min(tally.accepted, total)} of {total} messages")
             quiet_s = time.monotonic() - progress[1]
-            if self.seen.load_answer is not None and quiet_s > self.plan.scenario.drain_timeout_s:
+            if self.sending.end_ns is not None and quiet_s > self.plan.scenario.drain_timeout_s:
                 raise FlowError(
                     f"{tally.under_way} messages were still under way after {quiet_s:.0f} s "
                     "without progress",

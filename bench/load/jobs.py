@@ -1,8 +1,10 @@
-"""What the load generator is asked to do, and what it answers: two small JSON files in a folder.
+"""What a load generator is asked to do, and what it answers: small JSON files in its folder.
 
 The session writes ``NAME.job.json``; the generator appends spans to ``NAME.spool`` and answers with
-``NAME.done.json`` or, where it could not go on, ``NAME.failed.json``. A job whose trial has ended
-is stopped by ``NAME.stop``. Files appear whole: they are written beside and renamed.
+``NAME.done.json`` or, where it could not go on, ``NAME.failed.json``. Where several share a job,
+each says ``NAME.prepared`` when it could begin at once, and begins at the instant in
+``NAME.go.json``. A job whose trial has ended is stopped by ``NAME.stop``. Files appear whole: they
+are written beside and renamed.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runtime.errors import MeasurementError
+from runtime.errors import InputError, MeasurementError
 
 
 class Cell(NamedTuple):
@@ -30,7 +32,13 @@ class Cell(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One schedule to be sent. ``first_trace`` numbers the executions."""
+    """One schedule to be sent. ``first_trace`` numbers the executions.
+
+    Of a schedule that ``parts`` generators share, this one sends every message whose number is
+    ``part`` modulo ``parts``. With ``follow`` the loop is closed: these are the spools of the
+    flow's steps (files in the job's folder), and a message is sent only when they say that the
+    execution before it has ended, for which the generator waits at most ``patience_s``.
+    """
 
     name: str
     broker_url: str
@@ -43,16 +51,21 @@ class Job(NamedTuple):
     cells: tuple[Cell, ...]
     persistent: bool = False
     first_trace: int = 1
+    part: int = 0
+    parts: int = 1
+    follow: tuple[str, ...] = ()
+    patience_s: float = 30.0
 
 
 class Answer(NamedTuple):
-    """What the generator saw of itself. ``cpu_s`` is its own CPU time during the job."""
+    """What the generator saw of itself. ``cpu_s`` is its own CPU time in the ``ran_s`` it sent."""
 
     sent: int
     start_ns: int
     end_ns: int
     cpu_s: float
     clock_id: str
+    ran_s: float
 
 
 def submit(folder: Path, job: Job) -> None:
@@ -72,10 +85,43 @@ def next_job(folder: Path) -> Job | None:
 
 
 def read_job(path: Path) -> Job:
-    """Read a job file."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    document["cells"] = tuple(Cell(**cell) for cell in document["cells"])
-    return Job(**document)
+    """Read a job file. Raises InputError when it is not there, or is none."""
+    remedy = "docs/scenarios.md shows how a job is made by hand"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["cells"] = tuple(Cell(**cell) for cell in document["cells"])
+        document["follow"] = tuple(document.get("follow", ()))
+        return Job(**document)
+    except OSError as error:
+        raise InputError(
+            f"the job cannot be read: {error.strerror}", where=str(path), remedy=remedy
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"this is no job: {error}", where=str(path), remedy=remedy) from error
+
+
+def say_prepared(folder: Path, job: Job) -> None:
+    """Say that the first message could go out at once."""
+    (folder / f"{job.name}.prepared").touch()
+
+
+def is_prepared(folder: Path, name: str) -> bool:
+    """Whether a generator said so."""
+    return (folder / f"{name}.prepared").exists()
+
+
+def go(folder: Path, name: str, start_ns: int) -> None:
+    """Let a schedule that is shared begin at this instant."""
+    _write(folder / f"{name}.go.json", {"start_ns": start_ns})
+
+
+def begins_ns(folder: Path, name: str) -> int | None:
+    """The instant at which a schedule that is shared begins; None while nobody has said."""
+    try:
+        text = (folder / f"{name}.go.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return int(json.loads(text)["start_ns"])
 
 
 def answer(folder: Path, job: Job, result: Answer) -> None:
@@ -111,7 +157,9 @@ def outcome(folder: Path, name: str) -> Answer | None:
     failed = folder / f"{name}.failed.json"
     if failed.exists():
         error = json.loads(failed.read_text(encoding="utf-8"))["error"]
-        raise MeasurementError(f"the load generator failed: {error}", where=f"job {name}")
+        raise MeasurementError(
+            f"the load generator failed: {error}", where=f"{folder.name}, job {name}"
+        )
     return None
 
 

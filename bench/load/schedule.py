@@ -50,3 +50,14 @@ def build_schedule(
         gap_s = generator.expovariate(rate_hz) if arrivals == "poisson" else 1.0 / rate_hz
         at_s += gap_s + delays_ms[cell] / 1e3
     return tuple(schedule)
+
+
+def deal(schedule: Sequence[Arrival], part: int, parts: int) -> tuple[tuple[int, Arrival], ...]:
+    """The share of one of several generators, each arrival with its number in the whole schedule.
+
+    Arrivals are dealt in turn, so that all of them are busy all the time, and no arrival of the
+    whole is lost, moved or sent twice.
+    """
+    if not 0 <= part < parts:
+        raise InputError(f"there is no part {part} of {parts}", remedy="Parts count from 0")
+    return tuple(enumerate(schedule))[part::parts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.accounting import account, load_figures
+from bench.accounting import account
 from runtime.spans import EMIT, ERROR, OK, PROCESS, REFUSED, SEND, UNSETTLED
 from runtime.spool import DTYPE, Records
 
@@ -104,16 +104,3 @@ def test_duplicate() -> None:
 def test_nothing() -> None:
     """No spans, no messages."""
     assert account(_records(), steps=3).sent == 0
-
-
-def test_load_figures() -> None:
-    """Lag is actual minus intended; a late generator's rate is below its target."""
-    records = np.zeros(11, dtype=DTYPE)
-    records["kind"] = SEND
-    records["t0_ns"] = np.arange(11) * 100_000_000
-    records["t1_ns"] = np.arange(11) * 110_000_000 + 1_000_000
-    figures = load_figures(records, target_rate_hz=0.0, cpu_s=0.5)
-    assert figures.target_rate_hz == pytest.approx(10.0)
-    assert figures.achieved_rate_hz == pytest.approx(10.0 / 1.1)
-    assert figures.lag_max_ms == pytest.approx(101.0)
-    assert figures.lag_p50_ms == pytest.approx(51.0)

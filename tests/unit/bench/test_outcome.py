@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.outcome import GENERATOR, Observed, Plan, _judge
+from bench.generators import GENERATOR
+from bench.outcome import Observed, Plan, _judge
+from bench.pace import LoadFigures, Pace
 from runtime.clock import clock_id
 from scenarios.files import CATALOGUE, load_scenario
+from scenarios.model import Loop
 
 COUNTS = {
     "sent": 100, "accepted": 100, "refused": 0, "handled": 100, "ended_early": 0, "failed": 0,
     "lost": 0, "duplicated": 0,
 }  # fmt: skip
-LOAD = {"target_rate_hz": 50.0, "achieved_rate_hz": 50.0, "lag_p99_ms": 1.0}
 
 
 def _judged(
     counts: dict[str, int] | None = None,
-    load: dict[str, float] | None = None,
     clocks: set[str] | None = None,
+    lag_ms: float = 1.0,
+    loop: Loop = Loop.OPEN,
 ) -> Observed:
     scenario = load_scenario(Path(CATALOGUE) / "realtime.toml")
+    scenario = replace(scenario, load=replace(scenario.load, loop=loop))
+    pace = Pace(GENERATOR, 100, 50.0, 50.0, 0.1, lag_ms, lag_ms, 0.1, 2.0)
+    load = LoadFigures(pace, (pace,))
     plan = Plan(index=1, scenario=scenario, containers=None, messages=100, seed=1)
     seen = Observed(plan, "t", scenario.flow(), (), start_ns=1)
-    _judge(seen, {**COUNTS, **(counts or {})}, {**LOAD, **(load or {})}, clocks or {clock_id()})
+    _judge(seen, {**COUNTS, **(counts or {})}, load, clocks or {clock_id()})
     return seen
 
 
@@ -52,29 +59,17 @@ def test_what_became_of_the_messages(counts: dict[str, int], says: str) -> None:
     assert says in "; ".join(seen.reasons)
 
 
-@pytest.mark.parametrize(
-    ("sent", "target_rate_hz", "achieved_rate_hz", "blamed"),
-    [
-        (100, 50.0, 49.0, True),
-        (100, 50.0, 49.8, False),
-        # A burst that takes 41 ms instead of 10, though no message was late by much.
-        (1000, 100_000.0, 24_000.0, True),
-        # Two messages, the second one woken 1.5 ms late: 7 %, and nothing of the generator's.
-        (2, 50.0, 46.5, False),
-    ],
-)
-def test_rate(sent: int, target_rate_hz: float, achieved_rate_hz: float, blamed: bool) -> None:
-    """A rate below 99 % of the schedule's is blamed, but for one late waking."""
-    seen = _judged(
-        {"sent": sent}, {"target_rate_hz": target_rate_hz, "achieved_rate_hz": achieved_rate_hz}
-    )
-    assert (seen.status == "invalid") is blamed
-    assert all(reason.startswith(GENERATOR) for reason in seen.reasons)
+def test_a_late_generator_makes_an_open_loop_invalid() -> None:
+    """What the pace complains of is a reason, and the only one where all else is sound."""
+    seen = _judged(lag_ms=51.0)
+    assert seen.status == "invalid"
+    assert seen.reasons == [f"{GENERATOR} was late by 51.0 ms (p99)"]
 
 
-def test_lateness() -> None:
-    """A generator that is late by more than its limit makes the trial invalid."""
-    assert "late by 51.0 ms" in _judged(load={"lag_p99_ms": 51.0}).reasons[0]
+def test_a_closed_loop_is_late_by_its_nature() -> None:
+    """A generator that waits for the flow is behind its schedule when the flow is: no reason."""
+    seen = _judged(lag_ms=6000.0, loop=Loop.CLOSED)
+    assert (seen.status, seen.reasons) == ("valid", [])
 
 
 def test_two_clocks() -> None:
