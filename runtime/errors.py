@@ -4,7 +4,9 @@
 
     HopbenchError                 anything hopbench reports to its user
     |-- InputError                what the user gave is wrong; nothing was started
-    |   |-- ScenarioError         a scenario file; carries every problem found in it
+    |   |-- ProblemsFound         wrong in several places; carries every problem found
+    |   |   |-- ScenarioError     a scenario file
+    |   |   `-- DefinitionError   a flow's definition
     |   `-- ComponentError        a component folder: manifest, file or function
     |-- BrokerError               the message broker
     |   |-- BrokerUnavailable     not there, refused, or the connection died
@@ -56,8 +58,8 @@ class ComponentError(InputError):
     """A component folder cannot be used: manifest, file or function is missing or wrong."""
 
 
-class ScenarioError(InputError):
-    """A scenario file is wrong; ``problems`` lists all of them, each with its line and key."""
+class ProblemsFound(InputError):
+    """What was given is wrong; ``problems`` lists all that was found, each with its place."""
 
     def __init__(self, problems: tuple[str, ...], *, where: str = "", remedy: str = "") -> None:
         count = len(problems)
@@ -66,6 +68,14 @@ class ScenarioError(InputError):
             f"{count} problem{'' if count == 1 else 's'} found{lines}", where=where, remedy=remedy
         )
         self.problems = problems
+
+
+class ScenarioError(ProblemsFound):
+    """A scenario file is wrong; each problem has its line and key."""
+
+
+class DefinitionError(ProblemsFound):
+    """A flow's definition is wrong; each problem has its key."""
 
 
 class BrokerError(HopbenchError):

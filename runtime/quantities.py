@@ -82,3 +82,14 @@ DURATION_MS = Quantity(
     },
     example="80 ms",
 )
+DURATION_S = Quantity(
+    name="duration",
+    unit="seconds",
+    factors={
+        "ms": Fraction(1, 1000),
+        "s": Fraction(1),
+        "min": Fraction(60),
+        "h": Fraction(3600),
+    },
+    example="30 s",
+)

@@ -21,18 +21,22 @@ Find = Callable[[Table, str], Component | None]
 """The component of a name; None, with the problem noted at the table, if it cannot be used."""
 
 
-def read_step(table: Table, find: Find, kind: str) -> Step:
+def read_step(table: Table, find: Find | None, kind: str) -> Step:
     """The keys that every step has; ``kind`` is what its function must be, trigger or action.
 
-    The caller takes the keys that only it knows, then finishes the table.
+    The caller takes the keys that only it knows, then finishes the table. Without ``find``, neither
+    components nor expressions are looked at: they were when the table was stored.
     """
     name = table.text("component")
     function = table.text("function")
-    component = find(table, name) if name else None
+    component = find(table, name) if name and find else None
+    for key, what in (("component", "the component"), ("function", "one of its functions")):
+        if find and table.values.get(key) == "":
+            table.problem(key, f"is empty; name {what}")
     if component is not None and function:
         _check_function(table, component, function, kind)
     config = table.plain("config")
-    if name == "mapper":
+    if name == "mapper" and find:
         _check_expression(table)
     return Step(
         id=table.name("id"),
