@@ -70,6 +70,7 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
         "hop": stat(measures.hops),
         "hops": _hops(cell, bootstrap),
         "ingress": stat(_part_of_hop(0, "total")),
+        "ingress_parts": _parts(cell, 0, bootstrap, "client_out", "transit", "client_in"),
         "end_to_end": stat(measures.end_to_end),
         "uncorrected": stat(measures.uncorrected),
         "cold_end_to_end": stat(measures.end_to_end, cold=True),
@@ -128,14 +129,30 @@ def _process(k: int) -> Measure:
 
 
 def _hops(cell: Cell, bootstrap: Bootstrap) -> list[Json]:
-    found = []
-    for k in range(1, len(cell.step_ids)):
-        parts = {
-            part: statistic(cell.samples(_part_of_hop(k, part)), bootstrap)
-            for part in ("total", "client_out", "transit", "client_in")
+    return [
+        {
+            "from": cell.step_ids[k - 1],
+            "to": cell.step_ids[k],
+            **_parts(cell, k, bootstrap, "total", "client_out", "transit", "client_in"),
         }
-        found.append({"from": cell.step_ids[k - 1], "to": cell.step_ids[k], **parts})
-    return found
+        for k in range(1, len(cell.step_ids))
+    ]
+
+
+def _parts(cell: Cell, k: int, bootstrap: Bootstrap, *names: str) -> Json:
+    """Parts of hop ``k``, and what is beside it: the confirm of its publish, its input's ack.
+
+    A publish or an input that was never settled has neither.
+    """
+    parts = {name: statistic(cell.samples(_part_of_hop(k, name)), bootstrap) for name in names}
+    confirmed = cell.where(lambda rows: measures.confirmed(rows, k))
+    acked = cell.where(lambda rows: measures.acked(rows, k))
+    return parts | {
+        "confirm": statistic(
+            confirmed.samples(lambda rows, mask: measures.confirm(rows, k, mask)), bootstrap
+        ),
+        "ack": statistic(acked.samples(lambda rows, mask: measures.ack(rows, k, mask)), bootstrap),
+    }
 
 
 def _warm_up(cell: Cell, bootstrap: Bootstrap) -> Json:

@@ -8,7 +8,7 @@ every execution starts containers of its own: each is a start, and none is warm.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,6 +91,14 @@ class Cell:
             width = values.size // count
             groups += list(values.reshape(count, -1)) if self.ordinary else [values]
         return Samples.of(groups, max(width, 1))
+
+    def where(self, holds: Callable[[Executions], Mask]) -> Cell:
+        """The cell with only those of its executions of which something holds."""
+        parts = []
+        for part in self.parts:
+            kept = holds(part.executions)
+            parts.append(replace(part, judged=part.judged & kept, cold=part.cold & kept))
+        return replace(self, parts=tuple(parts))
 
     def series(self) -> list[Floats]:
         """End-to-end latency of each start in the order of its messages, cold ones included."""

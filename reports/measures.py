@@ -39,6 +39,33 @@ def hop(rows: Executions, k: int, mask: Mask) -> Hop:
     )
 
 
+def confirm(rows: Executions, k: int, mask: Mask) -> Floats:
+    """From the socket to the broker's confirm, of what hop ``k`` carried; beside the hop."""
+    source = rows.send if k == 0 else rows.outputs[k - 1]
+    return interval_ms(source[3, mask], source[2, mask])
+
+
+def confirmed(rows: Executions, k: int) -> Mask:
+    """Whether the broker confirmed what hop ``k`` carried."""
+    source = rows.send if k == 0 else rows.outputs[k - 1]
+    seen: Mask = source[3] != 0
+    return seen
+
+
+def ack(rows: Executions, k: int, mask: Mask) -> Floats:
+    """From the end of ``process`` to the ack of its input at step ``k``; beside the hops.
+
+    An input is acked when all that came of it is confirmed.
+    """
+    return interval_ms(rows.inputs[k, 3, mask], rows.inputs[k, 2, mask])
+
+
+def acked(rows: Executions, k: int) -> Mask:
+    """Whether step ``k`` acked its input."""
+    seen: Mask = rows.inputs[k, 3] != 0
+    return seen
+
+
 def hops(rows: Executions, mask: Mask) -> Floats:
     """Hops 1 to N-1 of the executions in ``mask``: all hops of the first one, then of the next."""
     emitted = rows.outputs[:, 1, :][:, mask]

@@ -12,8 +12,10 @@ import numpy as np
 
 from reports.executions import Executions, join
 from reports.integrity import RESIDUAL_ALLOWED, RESIDUAL_LIMIT, Integrity, with_stored
+from reports.queueing import Station, observe
 from reports.records import TrialRecord
 from reports.rundir import ResourceTable, SpanTable, TrialData
+from runtime.model import FlowType
 from runtime.spans import MARK
 
 VALID, INVALID, FAILED = "valid", "invalid", "failed"
@@ -23,13 +25,17 @@ LATE = "the load generator"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A trial's record, its executions, and whether they may be used (``status``)."""
+    """A trial's record, its executions, and whether they may be used (``status``).
+
+    ``stations`` are the queues and steps of a realtime flow, as far as they were seen.
+    """
 
     record: TrialRecord
     executions: Executions
     resources: ResourceTable
     status: str
     reasons: tuple[str, ...]
+    stations: tuple[Station | None, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -69,7 +75,10 @@ def analyse_trial(data: TrialData) -> Trial:
         return trial
     found = _contradictions(trial, data.spans)
     status = INVALID if found else VALID
-    return Trial(record, executions, data.resources, status, (*record.reasons, *found))
+    stations: tuple[Station | None, ...] = ()
+    if status == VALID and record.flow_type == FlowType.REALTIME:
+        stations = observe(data.spans, executions)
+    return Trial(record, executions, data.resources, status, (*record.reasons, *found), stations)
 
 
 def _contradictions(trial: Trial, spans: SpanTable) -> list[str]:

@@ -1,0 +1,266 @@
+"""Whether the means of hops add up along a flow: whether one cost a hop speaks for all of it.
+
+That the hops of an execution sum to its overhead between containers is conservation, and is checked
+for every execution by its residual. What "(N - 1) times a hop" says beyond it can fail in two ways,
+and both are tested over starts, with a margin of ``MARGIN`` on either side:
+
+* a **hop** costs more or less than the other hops of its flow: its mean over the mean of the
+  others, start by start (what a start shares cancels out);
+* a **length** costs more or less per hop than the other lengths, or the cost of a hop changes from
+  the shortest flow to the longest: overhead ~ (N - 1)^(1 + e), fitted by least squares on the
+  logarithms; the change is the ratio of the two ends, (h_max / h_min)^e. The line
+  overhead = intercept + slope (N - 1) is fitted too, with weights 1 / (N - 1)^2, since
+  starts differ by factors.
+
+Intervals over lengths come from a bootstrap of the starts within each length (A. Davison and D.
+Hinkley, "Bootstrap Methods and their Application", 1997, section 3.2: strata), with Student's t for
+starts less lengths. Means only: percentiles do not add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports import measures
+from reports.cells import Cell
+from reports.per_start import Agreement, agreement, bounds, over_starts, together
+from reports.stats import MIN_STARTS, RESAMPLES, Basis, Bootstrap, Estimate, Floats
+
+MARGIN = 0.10
+"""By how much a hop or a length may differ from the others and still be like them."""
+
+FIRST, MIDDLE, LAST = "first", "middle", "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a flow: the mean of each hop, and of the overhead between containers, in ms."""
+
+    hops_ms: Floats
+    overhead_ms: float
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class HopCost:
+    """A hop beside the other hops of its flow: its mean over theirs."""
+
+    index: int
+    position: str
+    mean_ms: Estimate | None
+    ratio: Estimate | None
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class LengthCost:
+    """A length beside the others: what a hop costs in it, over what one costs in them."""
+
+    containers: int
+    overhead_ms: Estimate | None
+    per_hop_ms: Estimate | None
+    ratio: Estimate | None
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How overhead grows with the hops; ``change`` is a hop's cost, longest over shortest flow."""
+
+    lengths: tuple[LengthCost, ...]
+    slope_ms: Estimate | None
+    intercept_ms: Estimate | None
+    change: Estimate | None
+    agreement: Agreement
+
+
+def starts_of(cell: Cell) -> list[Start]:
+    """The warm executions of each start of a cell."""
+    found = []
+    for part in cell.parts:
+        count = int(part.judged.sum())
+        if not count:
+            continue
+        rows, mask = part.executions, part.judged
+        found.append(
+            Start(
+                hops_ms=measures.hops(rows, mask).reshape(count, -1).mean(axis=0),
+                overhead_ms=float(measures.overhead_between(rows, mask).mean()),
+                messages=count,
+            )
+        )
+    return found
+
+
+def position(index: int, hops: int) -> str:
+    """Where hop ``index`` (from 0) stands among ``hops``."""
+    if index == 0:
+        return FIRST
+    return LAST if index == hops - 1 else MIDDLE
+
+
+def compare_hops(starts: Sequence[Start], bootstrap: Bootstrap) -> tuple[HopCost, ...]:
+    """Each hop of a flow beside the others; none for a flow of a single hop."""
+    if not starts or starts[0].hops_ms.size < 2:
+        return ()
+    table = np.stack([start.hops_ms for start in starts])
+    messages = sum(start.messages for start in starts)
+    hops = table.shape[1]
+    found = []
+    for k in range(hops):
+        others = (table.sum(axis=1) - table[:, k]) / (hops - 1)
+        ratio = None
+        if (others > 0).all():
+            ratio = over_starts(table[:, k] / others, messages, bootstrap)
+        found.append(
+            HopCost(
+                index=k,
+                position=position(k, hops),
+                mean_ms=over_starts(table[:, k], messages, bootstrap),
+                ratio=ratio,
+                agreement=_alike(ratio),
+            )
+        )
+    return tuple(found)
+
+
+def compare_positions(
+    by_length: Mapping[int, Sequence[Start]], bootstrap: Bootstrap
+) -> dict[str, Estimate]:
+    """First, middle and last hops over the other hops of their flow, over all lengths together.
+
+    Only flows of three hops and more tell a position from a hop.
+    """
+    found: dict[str, Estimate] = {}
+    long = [s for starts in by_length.values() for s in starts if s.hops_ms.size > 2]
+    messages = sum(start.messages for start in long)
+    for where in (FIRST, MIDDLE, LAST) if long else ():
+        ratios = []
+        for start in long:
+            hops = start.hops_ms.size
+            here = np.array([position(k, hops) == where for k in range(hops)])
+            ratios.append(float(start.hops_ms[here].mean() / start.hops_ms[~here].mean()))
+        estimate = over_starts(ratios, messages, bootstrap)
+        if estimate is not None:
+            found[where] = estimate
+    return found
+
+
+def compare_lengths(
+    by_length: Mapping[int, Sequence[Start]], bootstrap: Bootstrap
+) -> Growth | None:
+    """How the overhead grows with the length; None where one length was measured."""
+    lengths = sorted(n for n, starts in by_length.items() if n > 1 and starts)
+    if len(lengths) < 2:
+        return None
+    strata = _Strata(
+        hops=np.array([n - 1.0 for n in lengths]),
+        overheads=tuple(np.array([s.overhead_ms for s in by_length[n]]) for n in lengths),
+        messages=sum(s.messages for n in lengths for s in by_length[n]),
+        seed=bootstrap.seed,
+    )
+    costs = []
+    for i, n in enumerate(lengths):
+        own = by_length[n]
+        messages = sum(start.messages for start in own)
+        overheads = [start.overhead_ms for start in own]
+        ratio = strata.estimate(_beside_the_others(i))
+        costs.append(
+            LengthCost(
+                containers=n,
+                overhead_ms=over_starts(overheads, messages, bootstrap),
+                per_hop_ms=over_starts([v / (n - 1) for v in overheads], messages, bootstrap),
+                ratio=ratio,
+                agreement=_alike(ratio),
+            )
+        )
+    change = strata.estimate(_change)
+    return Growth(
+        lengths=tuple(costs),
+        slope_ms=strata.estimate(lambda hops, means: _line(hops, means)[1]),
+        intercept_ms=strata.estimate(lambda hops, means: _line(hops, means)[0], signed=True),
+        change=change,
+        agreement=together([_alike(change), *(cost.agreement for cost in costs)]),
+    )
+
+
+def _alike(ratio: Estimate | None) -> Agreement:
+    return agreement(ratio, expected=1.0, low=1 / (1 + MARGIN), high=1 + MARGIN)
+
+
+Fit = Callable[[Floats, Floats], Floats]
+"""From the hops of each length and the mean overheads (a row a resample) to one value a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Strata:
+    """The overheads of the starts of each length, in ms."""
+
+    hops: Floats
+    overheads: tuple[Floats, ...]
+    messages: int
+    seed: int
+
+    def estimate(self, fit: Fit, *, signed: bool = False) -> Estimate | None:
+        """A figure over all lengths, and its interval; None where an overhead is not positive."""
+        means = np.array([values.mean() for values in self.overheads])
+        if means.min() <= 0:
+            return None
+        value = float(fit(self.hops, means[None, :])[0])
+        starts = sum(values.size for values in self.overheads)
+        least = min(values.size for values in self.overheads)
+        if least < MIN_STARTS:
+            return Estimate(value, None, None, starts, self.messages, None)
+        low, high = bounds(
+            value,
+            fit(self.hops, self._resampled()),
+            freedom=starts - len(self.overheads),
+            least=least,
+            signed=signed,
+        )
+        return Estimate(value, low, high, starts, self.messages, Basis.STARTS)
+
+    def _resampled(self) -> Floats:
+        """Means of resampled starts: a row a resample, a column a length."""
+        columns = []
+        for i, values in enumerate(self.overheads):
+            # A stream for each length: equal numbers of starts must not share their draws.
+            rng = np.random.default_rng([self.seed, i, values.size])
+            draws = rng.multinomial(values.size, np.full(values.size, 1 / values.size), RESAMPLES)
+            columns.append(draws @ values / values.size)
+        return np.stack(columns, axis=1)
+
+
+def _beside_the_others(i: int) -> Fit:
+    """The cost of a hop at length ``i`` over the mean of what one costs at the other lengths."""
+
+    def fit(hops: Floats, means: Floats) -> Floats:
+        costs = means / hops
+        others = (costs.sum(axis=1) - costs[:, i]) / (hops.size - 1)
+        ratio: Floats = costs[:, i] / others
+        return ratio
+
+    return fit
+
+
+def _change(hops: Floats, means: Floats) -> Floats:
+    """By what factor the cost of a hop changes from the shortest flow to the longest."""
+    x = np.log(hops) - np.log(hops).mean()
+    exponent = np.log(means / hops) @ x / (x @ x)
+    change: Floats = np.exp(exponent * (np.log(hops).max() - np.log(hops).min()))
+    return change
+
+
+def _line(hops: Floats, means: Floats) -> tuple[Floats, Floats]:
+    """Intercept and slope of overhead over hops, weighted by 1 / hops^2.
+
+    The same as a line through the costs of a hop over 1 / hops: cost = slope + intercept / hops.
+    """
+    x = 1 / hops - (1 / hops).mean()
+    costs = means / hops
+    intercept: Floats = costs @ x / (x @ x)
+    slope: Floats = costs.mean(axis=1) - intercept * (1 / hops).mean()
+    return intercept, slope
