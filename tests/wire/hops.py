@@ -106,9 +106,12 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether they agree: message by message, and their medians."""
-        apart_ns = max(abs(self.difference_ns), abs(self.suite_ns - self.wire_ns))
-        return apart_ns <= self.limit_ns
+        """Whether they agree, by the median of the differences of the same messages.
+
+        Not by the difference of the medians: two medians of a few hundred messages on a busy
+        machine may be further apart than any of these messages' own two figures.
+        """
+        return abs(self.difference_ns) <= self.limit_ns
 
     def __str__(self) -> str:
         return (
