@@ -232,6 +232,8 @@ class _Trial:
         closed = self.plan.scenario.load.loop is Loop.CLOSED
         self.seen.instants["load_start_ns"] = now_ns()
         self.sending.begin([one.spool for one in started] if closed else [])
+        # Several have had to be waited for.
+        self.seen.instants["load_start_ns"] = now_ns()
 
     def _await_load(self) -> None:
         while not self._load_done():

@@ -8,7 +8,7 @@ ended early, or of which something cannot be read or trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from reports import claims_measured as measured
@@ -76,19 +76,15 @@ def judge(claim: Claim, evidence: Evidence) -> Decision:
         return undecided(NOT_CONTAINERS)
     decision = JUDGES[claim.metric](claim, evidence)
     if about_others:
-        return Decision(
-            Verdict.UNDECIDED, f"{NOT_CONTAINERS}. As processes: {decision.reason}",
-            decision.value, decision.low, decision.high,
-        )  # fmt: skip
+        reason = f"{NOT_CONTAINERS}. As processes: {decision.reason}"
+        return replace(decision, verdict=Verdict.UNDECIDED, reason=reason)
     if decision.verdict is not Verdict.MET:
         return decision
     doubts = evidence.doubts(scenarios_of(claim))
     if not doubts:
         return decision
-    return Decision(
-        Verdict.UNDECIDED, f"{'; '.join(doubts)}. So far: {decision.reason}",
-        decision.value, decision.low, decision.high,
-    )  # fmt: skip
+    reason = f"{'; '.join(doubts)}. So far: {decision.reason}"
+    return replace(decision, verdict=Verdict.UNDECIDED, reason=reason)
 
 
 def _obstacle(claim: Claim, evidence: Evidence) -> str | None:
@@ -97,6 +93,9 @@ def _obstacle(claim: Claim, evidence: Evidence) -> str | None:
         return "not measured by this version's catalogue"
     if evidence.scenario(claim.scenario) is None:
         return f"scenario {claim.scenario} was not in this run"
+    for name in scenarios_of(claim):
+        if evidence.waits(name):
+            return f"the load of scenario {name} is a closed loop, which hides delays: it waits"
     if claim.metric in WITHOUT_VALID_TRIALS:
         return None
     return evidence.absence(claim.scenario)

@@ -52,6 +52,11 @@ class Evidence:
             lead = f"no trial of scenario {scenario} was valid"
         return f"{lead}: {'; '.join(reasons) or 'no reason was recorded'}"
 
+    def waits(self, scenario: str) -> bool:
+        """Whether its load was a closed loop: sent when the flow was ready for it, not when due."""
+        record = self.scenario(scenario)
+        return record is not None and record.load is not None and record.load.loop == "closed"
+
     def doubts(self, scenarios: Iterable[str]) -> list[str]:
         """Why no claim about these scenarios is met, whatever the sound trials say.
 

@@ -124,6 +124,8 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
         path=str(document.path),
     )
     root.finish()
+    if scenario.load.loop is Loop.CLOSED and scenario.flow_type is FlowType.ORDINARY:
+        document.problem(("load", "loop"), "a closed loop needs a realtime flow")
     _check_lengths(document, scenario)
     _check_delays(document, scenario)
     return scenario

@@ -125,6 +125,21 @@ def test_figures_of_processes_are_shown(realtime: Run) -> None:
     assert asked.claim["low"] <= asked.claim["value"] <= asked.claim["high"] < asked.claim["limit"]
 
 
+@pytest.mark.parametrize("metric", sorted(JUDGES))
+def test_a_closed_loop_decides_nothing(both: Run, metric: str) -> None:
+    """A load that waits for the flow hides what it is slow in: no metric is decided by it."""
+    both.ask(metric, "realtime", limit=15.0, ordinary="ordinary", realtime="realtime")
+    amend(both.root / "run.json", lambda r: r["scenarios"][0]["load"].update(loop="closed"))
+    both.assert_is("undecided", "the load of scenario realtime is a closed loop")
+
+
+def test_a_closed_loop_beside_the_one_that_is_asked_for(both: Run) -> None:
+    """A claim that rests on two scenarios is open when the other one's load is a closed loop."""
+    both.ask("resource_ratio", "ordinary", ordinary="ordinary", realtime="realtime")
+    amend(both.root / "run.json", lambda r: r["scenarios"][0]["load"].update(loop="closed"))
+    both.assert_is("undecided", "the load of scenario realtime is a closed loop")
+
+
 @pytest.mark.parametrize(("change", "word"), [(invalid, "rate not reached"), (failed, "exited")])
 def test_no_valid_trial(realtime: Run, change: Change, word: str) -> None:
     """Without a valid trial a claim is undecided, with the trials' own reason."""

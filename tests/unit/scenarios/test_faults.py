@@ -14,7 +14,7 @@ from scenarios.model import Freeze, Loop, MessageCell, NetworkDelay
 FLOW = """
 name = "faulty"
 title = "A flow to which something is done"
-flow_type = "realtime"
+flow_type = "{flow_type}"
 [[steps]]
 id = "source"
 component = "source"
@@ -34,10 +34,10 @@ messages = 10
 """
 
 
-def load(folder: Path, more: str = "", load: str = "") -> object:
+def load(folder: Path, more: str = "", load: str = "", flow_type: str = "realtime") -> object:
     """The scenario of FLOW with what is added to it."""
     path = folder / "faulty.toml"
-    path.write_text(FLOW.format(load=load, more=more))
+    path.write_text(FLOW.format(load=load, more=more, flow_type=flow_type))
     return load_scenario(path)
 
 
@@ -82,6 +82,8 @@ def test_a_loop_is_open_unless_it_is_asked_for_closed(tmp_path: Path) -> None:
     assert closed.load.loop is Loop.CLOSED  # type: ignore[attr-defined]
     with pytest.raises(ScenarioError, match="a closed loop is one generator"):
         load(tmp_path, load='loop = "closed"\nprocesses = 2')
+    with pytest.raises(ScenarioError, match="a closed loop needs a realtime flow"):
+        load(tmp_path, load='loop = "closed"', flow_type="ordinary")
 
 
 FREEZE = '[[faults]]\nkind = "freeze"\nstep = "{step}"\nafter = "1 s"\nfor = "{time}"\n'
