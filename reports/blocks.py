@@ -3,12 +3,18 @@
 Messages that follow each other are alike, so n of them say less than n independent ones: as much as
 n / tau, where tau is the integrated autocorrelation time. It is estimated by C. Geyer's initial
 monotone sequence ("Practical Markov Chain Monte Carlo", 1992, section 3.3), on normal scores, since
-a few outliers would hide the correlation of all others. Where correlation fades exponentially,
-blocks of ``LENGTH`` times tau make the variance of a mean at most 1 / (2 LENGTH) too small, which
-the simulations in docs/decisions/0014-intervals-over-starts-or-blocks.md found to be enough.
+a few outliers would hide the correlation of all others.
+
+Blocks are still a little alike, so a variance that is taken from them is too small. Where
+correlation fades exponentially it is so by the share (tau - 1 / tau) / (2 b), for blocks of b
+messages (the sum of b AR(1) values, against b tau times their variance); intervals are stretched
+by what is missing. The choice of ``LENGTH`` was simulated:
+docs/decisions/0014-intervals-over-starts-or-blocks.md.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +35,16 @@ MIN_MESSAGES = 100
 MAX_POINTS = 4096
 
 
-def block_sizes(values: Floats, sizes: Sizes, width: int) -> Sizes | None:
-    """How many values each block has, start by start; None when there are too few for blocks.
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How many values each block has, and what its intervals' half widths are multiplied with."""
+
+    sizes: Sizes
+    stretch: float
+
+
+def blocks(values: Floats, sizes: Sizes, width: int) -> Blocks | None:
+    """Blocks of messages, start by start; None when there are too few for them.
 
     ``sizes`` are those of the starts, one after another in ``values``, and ``width`` values are
     one message's; no block crosses the end of a start, or cuts a message.
@@ -53,7 +67,9 @@ def block_sizes(values: Floats, sizes: Sizes, width: int) -> Sizes | None:
         count = min(max(min(int(start.size / (LENGTH * tau)), most), least), start.size)
         ends = np.arange(1, count + 1) * start.size // count
         found.append(np.diff(ends, prepend=0) * width)
-    return np.concatenate(found)
+    made = np.concatenate(found)
+    missing = (tau - 1 / tau) / (2 * messages / made.size)
+    return Blocks(made, float(1 / np.sqrt(1 - missing)))
 
 
 def correlation_time(series: Floats) -> float:

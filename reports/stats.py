@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reports.blocks import block_sizes
+from reports.blocks import blocks
 
 Floats = npt.NDArray[np.float64]
 
@@ -97,11 +97,17 @@ class _Units:
 
     sizes: npt.NDArray[np.intp]
     basis: Basis
+    stretch: float = 1.0
 
     @property
     def count(self) -> int:
         """How many units there are."""
         return int(self.sizes.size)
+
+    @property
+    def factor(self) -> float:
+        """What a bootstrap's standard deviation is multiplied with."""
+        return self.stretch * _student(self.count)
 
     def sums(self, values: Floats) -> Floats:
         """The sum of each unit's values."""
@@ -159,7 +165,7 @@ def mean(samples: Samples, bootstrap: Bootstrap) -> Estimate | None:
     if units is None:
         return Estimate(value, None, None, samples.starts, samples.count, None)
     replicates = _means(samples, units, bootstrap.draws(units.count))
-    low, high = _student(value, replicates, units.count)
+    low, high = _bounds(value, replicates, units.factor)
     return Estimate(value, low, high, samples.starts, samples.count, units.basis)
 
 
@@ -182,9 +188,9 @@ def quantiles(
         edges, masses = _resampled(units, order, ordered, bootstrap)
         for p in given:
             value = quantile(ordered, p)
-            low, high = _student(value, _invert(edges, masses, p), units.count)
+            low, high = _bounds(value, _invert(edges, masses, p), units.factor)
             if p > 0.5:
-                spread = _factor(units.count) * float(_shares(edges, masses, value).std())
+                spread = units.factor * float(_shares(edges, masses, value).std())
                 low, high = _tail_bounds(ordered, p, spread, low, high)
             found[p] = Estimate(value, low, high, samples.starts, samples.count, units.basis)
     return tuple(found.get(p) for p in ps)
@@ -202,7 +208,7 @@ def ratio(above: Samples, below: Samples, bootstrap: Bootstrap) -> Estimate | No
     # Reversed: groups of one size would otherwise share their draws, and be no longer independent.
     others = bootstrap.draws(theirs.count)[::-1]
     replicates = _means(above, ours, bootstrap.draws(ours.count)) / _means(below, theirs, others)
-    low, high = _student(value, replicates, min(ours.count, theirs.count))
+    low, high = _bounds(value, replicates, max(ours.factor, theirs.factor))
     basis = Basis.BLOCKS if Basis.BLOCKS in (ours.basis, theirs.basis) else Basis.STARTS
     return Estimate(value, low, high, starts, above.count, basis)
 
@@ -211,8 +217,8 @@ def _units(samples: Samples) -> _Units | None:
     """The starts where there are enough, else blocks of messages; None where those are too few."""
     if samples.starts >= MIN_STARTS:
         return _Units(samples.sizes, Basis.STARTS)
-    sizes = block_sizes(samples.values, samples.sizes, samples.width)
-    return None if sizes is None else _Units(sizes, Basis.BLOCKS)
+    made = blocks(samples.values, samples.sizes, samples.width)
+    return None if made is None else _Units(made.sizes, Basis.BLOCKS, made.stretch)
 
 
 def _means(samples: Samples, units: _Units, draws: Floats) -> Floats:
@@ -221,18 +227,18 @@ def _means(samples: Samples, units: _Units, draws: Floats) -> Floats:
     return replicates
 
 
-def _factor(units: int) -> float:
-    """What a bootstrap's standard deviation over ``units`` units is multiplied with."""
+def _student(units: int) -> float:
+    """Student's t for ``units`` units, times what a bootstrap over so few makes too small."""
     tail = 1 - (1 - CONFIDENCE) / 2
     return float(special.stdtrit(units - 1, tail) * np.sqrt(units / (units - 1)))
 
 
-def _student(value: float, replicates: Floats, units: int) -> tuple[float, float]:
+def _bounds(value: float, replicates: Floats, factor: float) -> tuple[float, float]:
     """Bounds around a value from the standard deviation of its replicates."""
     if value > 0 and replicates.min() > 0:
-        spread = float(np.exp(_factor(units) * np.log(replicates / value).std()))
+        spread = float(np.exp(factor * np.log(replicates / value).std()))
         return value / spread, value * spread
-    half = float(_factor(units) * replicates.std())
+    half = float(factor * replicates.std())
     return value - half, value + half
 
 

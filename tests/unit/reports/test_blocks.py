@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import signal
 
-from reports.blocks import LENGTH, MAX_BLOCKS, MIN_BLOCKS, block_sizes, correlation_time
+from reports.blocks import LENGTH, MAX_BLOCKS, MIN_BLOCKS, blocks, correlation_time
 
 
 def ar1(phi: float, count: int, seed: int) -> np.ndarray:
@@ -43,19 +43,21 @@ def test_constant_series_has_one() -> None:
 def test_blocks_grow_with_correlation() -> None:
     """Independent messages make the most blocks; blocks of correlated ones last LENGTH times."""
     sizes = np.array([2000])
-    independent = block_sizes(ar1(0.0, 2000, 3), sizes, 1)
+    independent = blocks(ar1(0.0, 2000, 3), sizes, 1)
     alike = ar1(0.9, 2000, 3)
-    correlated = block_sizes(alike, sizes, 1)
+    correlated = blocks(alike, sizes, 1)
     assert independent is not None
     assert correlated is not None
-    assert independent.size == MAX_BLOCKS
-    assert correlated.mean() == pytest.approx(LENGTH * correlation_time(alike), rel=0.2)
+    assert independent.sizes.size == MAX_BLOCKS
+    assert 1.0 <= independent.stretch < 1.01
+    assert 1.03 < correlated.stretch < 1.06
+    assert correlated.sizes.mean() == pytest.approx(LENGTH * correlation_time(alike), rel=0.2)
 
 
 def test_too_short_or_too_alike_for_blocks() -> None:
     """No blocks of 99 messages, nor of 200 that drift throughout."""
-    assert block_sizes(ar1(0.0, 99, 4), np.array([99]), 1) is None
-    assert block_sizes(np.arange(200.0), np.array([200]), 1) is None
+    assert blocks(ar1(0.0, 99, 4), np.array([99]), 1) is None
+    assert blocks(np.arange(200.0), np.array([200]), 1) is None
 
 
 @given(
@@ -67,12 +69,12 @@ def test_blocks_cut_neither_starts_nor_messages(starts: list[int], width: int, p
     """Blocks cover all values; the end of a start is the end of a block, and so is a message's."""
     messages = sum(starts)
     values = np.repeat(ar1(phi, messages, 5), width)
-    found = block_sizes(values, np.array(starts) * width, width)
+    found = blocks(values, np.array(starts) * width, width)
     if found is None:
         return
-    ends = np.cumsum(found)
+    ends = np.cumsum(found.sizes)
     assert ends[-1] == values.size
     assert set(np.cumsum(starts) * width) <= set(ends)
-    assert (found % width == 0).all()
-    assert (found > 0).all()
-    assert found.size >= min(MIN_BLOCKS, messages)
+    assert (found.sizes % width == 0).all()
+    assert (found.sizes > 0).all()
+    assert found.sizes.size >= min(MIN_BLOCKS, messages)
