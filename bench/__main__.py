@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from runtime.errors import HopbenchError, InputError, LaunchError
 from scenarios.model import Scenario
+
+if TYPE_CHECKING:
+    from bench.precision import Wish
 
 OK, MISSED, ERROR, UNDECIDED = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -28,7 +31,7 @@ _CLAIMS = _ROOT / "scenarios" / "claims.toml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, do, return the exit code: 0 pass, 1 missed, 2 error, 3 undecided (``--strict``)."""
+    """Parse, do, return the exit code: 0 pass, 1 missed, 2 error, 3 undecided."""
     arguments = _parser().parse_args(argv)
     handler: Callable[[argparse.Namespace], int] = arguments.handler
     try:
@@ -73,6 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", default="quick", choices=("quick", "full"))
     run.add_argument("--out", type=Path, help="the run directory to make (default: runs/TIME)")
     run.add_argument("--seed", type=_seed, help="orders trials and draws arrivals (default: new)")
+    run.add_argument(
+        "--precision",
+        type=_positive("PRECISION"),
+        metavar="PERCENT",
+        help="add trials until every interval is at most so far from its value, such as 5%%; "
+        "exit 3 when that cannot be reached in the time there is",
+    )
+    run.add_argument(
+        "--budget",
+        type=_positive("TIME"),
+        metavar="TIME",
+        help="end within this time, such as 5m (default with --precision: 10m); alone: as many "
+        "trials as fit",
+    )
     run.add_argument("--report", action="store_true", help="make the report as well")
     run.set_defaults(handler=_run)
 
@@ -103,16 +120,44 @@ def _seed(text: str) -> int:
     return seed
 
 
+def _positive(kind: str) -> Callable[[str], float]:
+    """A reader of a quantity above zero, for an option."""
+
+    def read(text: str) -> float:
+        from bench import precision
+
+        try:
+            value: float = getattr(precision, kind).parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        if value <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above zero")
+        return value
+
+    return read
+
+
+def _wish(arguments: argparse.Namespace) -> Wish | None:
+    """What was asked of the number of trials; None where the profile says it."""
+    if arguments.precision is None and arguments.budget is None:
+        return None
+    from bench.precision import DEFAULT_BUDGET_S, Wish
+    from reports.precision import look
+
+    return Wish(arguments.precision, arguments.budget or DEFAULT_BUDGET_S, look)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from bench import session
     from bench.choice import choose, without_password
+    from bench.request import Request
     from scenarios.files import load_claims
 
     scenarios = _scenarios(arguments.scenarios)
     claims = load_claims(_CLAIMS)
     choice = choose(arguments.launcher, arguments.broker)
     out = arguments.out or session.default_out()
-    request = session.Request(
+    request = Request(
         scenarios=scenarios,
         claims=claims,
         choice=choice,
@@ -121,6 +166,7 @@ def _run(arguments: argparse.Namespace) -> int:
         out=out,
         argv=tuple(map(without_password, sys.argv[1:])),
         components_root=_COMPONENTS,
+        wish=_wish(arguments),
     )
     console = Console(stderr=True)
     place = "containers" if choice.launcher == "docker" else "processes"
@@ -138,7 +184,7 @@ def _run(arguments: argparse.Namespace) -> int:
         TimeElapsedColumn(),
         console=console,
     ) as bar:
-        task = bar.add_task("preparing", total=len(session.plan_trials(request)))
+        task = bar.add_task("preparing", total=None)
         result = session.run(
             request,
             session.Progress(
@@ -150,13 +196,28 @@ def _run(arguments: argparse.Namespace) -> int:
         console.print(f"hopbench: {note}", highlight=False, markup=False)
     for problem in result.problems:
         console.print(f"hopbench: {problem}", style="yellow", highlight=False, markup=False)
+    reached = _show_precision(result.precision, console)
     path = result.folder
     if arguments.report:
         path = _make_report(result.folder)
     print(path)
     if result.status == "interrupted":
         return INTERRUPTED
-    return ERROR if result.problems else OK
+    if result.problems:
+        return ERROR
+    return OK if reached else UNDECIDED
+
+
+def _show_precision(section: Mapping[str, Any] | None, console: Console) -> bool:
+    """Say what was reached of the precision that was asked for; False when it was not."""
+    if section is None:
+        return True
+    from reports.precision import unmet
+    from reports.render.precision import lines
+
+    for line in lines(section):
+        console.print(f"hopbench: {line}", highlight=False, markup=False, soft_wrap=True)
+    return not unmet(section)
 
 
 def _scenarios(names: Sequence[str]) -> tuple[Scenario, ...]:

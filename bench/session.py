@@ -3,55 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import secrets
 import shutil
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from bench import environment, floor
+from bench.agenda import Agenda
 from bench.choice import Choice
 from bench.machine import look_at_engine
 from bench.outcome import Outcome, Plan
+from bench.request import Request, head, now
 from bench.rundir import RunWriter
 from bench.stage import Stage, open_stage, revisions
-from bench.trial import prepare_images, run_trial
-from runtime.clock import clock_id
+from bench.trial import Prepared, prepare_images, run_trial
 from runtime.errors import HopbenchError, MeasurementError
-from runtime.model import FlowType
-from scenarios.faults import fault_document
-from scenarios.model import Claim, Scenario
 
-FLOOR_MESSAGES = 200
 FLOOR_RATE_HZ = 50.0
 FLOOR_BODY_BYTES = 1024
-REPEATS_SHARE = 4
-"""One trial in so many may be repeated where the load generator was late: a busy machine, not a
-fault of the flow's. The late one is kept and shown; its figures are not used."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the user asked for, checked."""
-
-    scenarios: tuple[Scenario, ...]
-    claims: tuple[Claim, ...]
-    choice: Choice
-    profile: str
-    seed: int
-    out: Path
-    argv: tuple[str, ...]
-    components_root: Path
-    floor_messages: int = FLOOR_MESSAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +45,14 @@ class Result:
 
     ``problems``: a line for each trial that failed or is invalid. ``notes``: a line for each trial
     whose load generator was late, where its cell has valid ones, and for what was not removed.
+    ``precision``: as in run.json, where one was asked for.
     """
 
     folder: Path
     status: str
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    precision: Mapping[str, Any] | None = None
 
 
 class _Ledger:
@@ -105,33 +84,17 @@ class _Ledger:
                 remedy="The trials saved until now are kept and can be reported",
             )
 
-    def result(self, folder: Path, status: str) -> Result:
+    def result(self, folder: Path, status: str, agenda: Agenda) -> Result:
         """What the run came to."""
         notes = tuple(line for label, line in self._late if label in self._valid)
         alone = tuple(line for label, line in self._late if label not in self._valid)
-        return Result(folder, status, (*self._problems, *alone), (*notes, *self.troubles))
-
-
-def plan_trials(request: Request) -> tuple[Plan, ...]:
-    """All trials of a run, in random order from its seed."""
-    drawn = random.Random(request.seed)
-    cells = [
-        (scenario, containers)
-        for scenario in request.scenarios
-        for containers in scenario.start_cells()
-        for _ in range(scenario.profiles[request.profile].starts)
-    ]
-    drawn.shuffle(cells)
-    return tuple(
-        Plan(
-            index=index,
-            scenario=scenario,
-            containers=containers,
-            messages=scenario.profiles[request.profile].messages,
-            seed=drawn.getrandbits(31),
+        return Result(
+            folder,
+            status,
+            (*self._problems, *alone),
+            (*notes, *self.troubles),
+            agenda.members().get("precision"),
         )
-        for index, (scenario, containers) in enumerate(cells, start=1)
-    )
 
 
 def run(request: Request, progress: Progress) -> Result:
@@ -140,27 +103,29 @@ def run(request: Request, progress: Progress) -> Result:
     Ctrl-C and SIGTERM end the run in order: status ``interrupted``. Raises HopbenchError when the
     run could not be carried through; the directory then says ``failed`` and why.
     """
-    plans = plan_trials(request)
+    agenda = request.agenda()
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     for scenario in request.scenarios:
         # A broken component is found before anything is written or started.
         revisions(scenario, request.components_root)
-    writer = RunWriter(request.out, _head(request, run_id, len(plans)))
+    writer = RunWriter(request.out, head(request, run_id, agenda))
+    if request.certificate is not None:
+        writer.certificate(request.certificate)
     work = request.out / "work"
     ledger = _Ledger(writer)
     try:
         try:
             work.mkdir()
             with _orderly_signals(progress.phase):
-                _measure(request, plans, run_id, work, writer, progress, ledger)
+                _measure(request, agenda, run_id, work, writer, progress, ledger)
         finally:
             # First of all: where the disk is full, this makes room to say so in run.json.
             shutil.rmtree(work, ignore_errors=True)
     except KeyboardInterrupt:
-        writer.update(status="interrupted", finished=_now(), error="interrupted by the user")
-        return ledger.result(request.out, "interrupted")
+        writer.update(status="interrupted", finished=now(), error="interrupted by the user")
+        return ledger.result(request.out, "interrupted", agenda)
     except HopbenchError as error:
-        writer.update(status="failed", finished=_now(), error=str(error))
+        writer.update(status="failed", finished=now(), error=str(error))
         for trouble in ledger.troubles:
             error.add_note(trouble)
         raise
@@ -172,19 +137,20 @@ def run(request: Request, progress: Progress) -> Result:
         )
         with contextlib.suppress(HopbenchError):
             # When the disk is full this write fails too; the error that is raised says so.
-            writer.update(status="failed", finished=_now(), error=str(converted))
+            writer.update(status="failed", finished=now(), error=str(converted))
         raise converted from error
     except Exception as error:
         # A defect of ours: the run directory says so before the traceback does.
-        writer.update(status="failed", finished=_now(), error=f"{type(error).__name__}: {error}")
+        writer.update(status="failed", finished=now(), error=f"{type(error).__name__}: {error}")
         raise
-    writer.update(status="complete", finished=_now())
-    return ledger.result(request.out, "complete")
+    # Once more, for the time that the end of the run took.
+    writer.update(status="complete", finished=now(), **agenda.members())
+    return ledger.result(request.out, "complete", agenda)
 
 
 def _measure(
     request: Request,
-    plans: Sequence[Plan],
+    agenda: Agenda,
     run_id: str,
     work: Path,
     writer: RunWriter,
@@ -197,6 +163,7 @@ def _measure(
         choice=request.choice,
         folder=work,
         components_root=request.components_root,
+        generators=max(scenario.load.processes for scenario in request.scenarios),
         say=progress.phase,
         trouble=ledger.troubles.append,
     ) as stage:
@@ -209,30 +176,44 @@ def _measure(
         progress.phase("preparing components")
         images = prepare_images(stage, request.scenarios)
         progress.phase("floor before")
+        began_s = time.monotonic()
         writer.floor("before", _floor(stage, request.seed, request.floor_messages))
-        waiting = deque(plans)
-        done, spare = 0, 1 + len(plans) // REPEATS_SHARE
-        while waiting:
-            plan = waiting.popleft()
-            progress.step(done, done + 1 + len(waiting))
-            label = plan.scenario.name
-            if plan.containers is not None:
-                label += f" ({plan.containers} containers)"
-            outcome = run_trial(
-                stage,
-                plan,
-                images,
-                say=lambda text, label=label: progress.phase(f"{label}: {text}"),  # type: ignore[misc]
-            )
-            done += 1
-            if outcome.only_late and spare and plan.repeats is None:
-                spare -= 1
-                index = 1 + done + len(waiting)
-                waiting.append(replace(plan, index=index, repeats=plan.index))
-            ledger.keep(outcome, plan, label)
-        progress.step(done, done)
+        agenda.reserve(time.monotonic() - began_s)
+        if request.direct is not None:
+            request.direct(stage)
+        _trials(stage, agenda, images, writer, progress, ledger)
         progress.phase("floor after")
         writer.floor("after", _floor(stage, request.seed + 1, request.floor_messages))
+
+
+def _trials(
+    stage: Stage,
+    agenda: Agenda,
+    images: Prepared,
+    writer: RunWriter,
+    progress: Progress,
+    ledger: _Ledger,
+) -> None:
+    """Make every trial of the agenda; each is saved before the next one is chosen."""
+    done = 0
+    while (plan := agenda.following()) is not None:
+        progress.step(done, agenda.planned)
+        label = plan.scenario.name
+        if plan.containers is not None:
+            label += f" ({plan.containers} containers)"
+        began_s = time.monotonic()
+        outcome = run_trial(
+            stage,
+            plan,
+            images,
+            say=lambda text, label=label: progress.phase(f"{label}: {text}"),  # type: ignore[misc]
+        )
+        ledger.keep(outcome, plan, label)
+        done += 1
+        agenda.took(plan, outcome, time.monotonic() - began_s)
+        writer.update(**agenda.members())
+    progress.step(done, done)
+    writer.update(**agenda.members())
 
 
 def _floor(stage: Stage, seed: int, messages: int) -> dict[str, Any]:
@@ -251,72 +232,6 @@ def _engine_version(choice: Choice) -> str | None:
     if choice.launcher != "docker":
         return None
     return look_at_engine().version
-
-
-def _head(request: Request, run_id: str, planned: int) -> dict[str, Any]:
-    choice = request.choice
-    return {
-        "run_id": run_id,
-        "created": _now(),
-        "seed": request.seed,
-        "profile": request.profile,
-        "argv": list(request.argv),
-        "launcher": choice.launcher,
-        "launcher_reason": choice.launcher_reason,
-        "isolates": choice.launcher == "docker",
-        "broker": choice.broker,
-        "broker_reason": choice.broker_reason,
-        "broker_placement": choice.placement,
-        "flow_types": [str(kind) for kind in FlowType],
-        "clock_id": clock_id(),
-        "environment": {},
-        "broker_configuration": {"persistent": False, "confirms": True, "prefetch": 1},
-        "scenarios": [_scenario(scenario, request.profile) for scenario in request.scenarios],
-        "claims": [_claim(claim) for claim in request.claims],
-        "planned_trials": planned,
-    }
-
-
-def _scenario(scenario: Scenario, profile: str) -> dict[str, Any]:
-    load = scenario.load
-    return {
-        "name": scenario.name,
-        "title": scenario.title,
-        "flow_type": str(scenario.flow_type),
-        "digest": scenario.flow().digest(),
-        "steps": [
-            {"id": step.id, "component": step.component, "function": step.function}
-            for step in scenario.steps
-        ],
-        "load": {
-            "arrivals": str(load.arrivals),
-            "rate_hz": load.rate_hz,
-            "messages": scenario.profiles[profile].messages,
-            "payload_bytes": load.payload_bytes,
-            "loop": str(load.loop),
-            "processes": load.processes,
-        },
-        "faults": [fault_document(fault) for fault in scenario.faults],
-        "message_cells": [asdict(cell) for cell in scenario.message_cells()],
-        "start_cells": list(scenario.start_cells()),
-        "starts": scenario.profiles[profile].starts,
-    }
-
-
-def _claim(claim: Claim) -> dict[str, Any]:
-    return {
-        "id": claim.id,
-        "statement": claim.statement,
-        "metric": claim.metric,
-        "scenario": claim.scenario,
-        "needs_containers": claim.needs_containers,
-        "parameters": dict(claim.parameters),
-        "target": asdict(claim.target) if claim.target is not None else None,
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextlib.contextmanager

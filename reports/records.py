@@ -279,6 +279,28 @@ class EnvironmentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PrecisionCellRecord:
+    """A start-level cell of a run that was asked for a precision or a budget."""
+
+    scenario: str
+    containers: int
+    trials: int
+    given_up: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecord:
+    """What precision and budget a run was asked for, and why it took no more trials."""
+
+    asked: float | None
+    budget_s: float | None
+    spent_s: float
+    minimum_starts: int
+    ended: str | None
+    cells: tuple[PrecisionCellRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run: what was planned, where, and what was done."""
 
@@ -304,6 +326,7 @@ class RunRecord:
     floor: FloorRecord | None
     trials: tuple[TrialEntry, ...]
     planned_trials: int
+    precision: PrecisionRecord | None
 
 
 def parse_run(content: object, *, file: str) -> RunRecord:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.choice import choose
-from bench.session import Progress, Request, Result
+from bench.request import Request
+from bench.session import Progress, Result
 from scenarios.files import COMPONENTS, load_scenario
 from scenarios.model import Profile, Scenario
 
