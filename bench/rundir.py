@@ -81,6 +81,11 @@ class RunWriter:
         )
         self._save()
 
+    def certificate(self, document: Mapping[str, Any]) -> None:
+        """Keep the certificate of the meter that the run is made with."""
+        with _disk(self.folder):
+            _write_json(self.folder / "certificate.json", document)
+
     def update(self, **members: Any) -> None:
         """Replace members of run.json."""
         self._document.update(members)

@@ -1,0 +1,75 @@
+"""What the meter certificate measures: the scenarios of ``scenarios/certify`` and their variants.
+
+A certificate is made from an ordinary run. Its scenario files each stand for one kind of check;
+the variants that must be equal in all but one respect are made from them here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench.environment import ROOT
+from scenarios.files import load_catalogue
+from scenarios.model import Freeze, Loop, NetworkDelay, Scenario
+
+FOLDER = ROOT / "scenarios" / "certify"
+DELAYS_MS = (0.0, 1.0, 5.0, 10.0, 50.0)
+QUICK_FREEZE = 1 / 3
+"""What a freeze, and the load around it, is scaled by in the quick profile."""
+
+
+def certificate_scenarios(components_root: Path, *, quick: bool) -> tuple[Scenario, ...]:
+    """Everything that is run for a certificate. Raises ScenarioError."""
+    found = load_catalogue(FOLDER, components_root)
+    return (
+        found["component-delay"],
+        *network_delays(found["network-delay"]),
+        *loops(shortened(found["freeze"]) if quick else found["freeze"]),
+        *twice(found["same"]),
+    )
+
+
+def network_delays(scenario: Scenario) -> tuple[Scenario, ...]:
+    """The scenario with each delay of its one network fault."""
+    (fault,) = scenario.faults
+    return tuple(
+        replace(
+            scenario,
+            name=f"{scenario.name}-{delay_ms:g}",
+            title=f"{scenario.title}: {delay_ms:g} ms",
+            faults=(NetworkDelay(fault.step, delay_ms),),
+        )
+        for delay_ms in DELAYS_MS
+    )
+
+
+def loops(scenario: Scenario) -> tuple[Scenario, ...]:
+    """The scenario with an open and with a closed loop."""
+    return tuple(
+        replace(
+            scenario,
+            name=f"{scenario.name}-{loop}",
+            title=f"{scenario.title}: {loop} loop",
+            load=replace(scenario.load, loop=loop),
+        )
+        for loop in Loop
+    )
+
+
+def twice(scenario: Scenario) -> tuple[Scenario, ...]:
+    """The scenario as A and as B."""
+    return tuple(
+        replace(scenario, name=f"{scenario.name}-{which}", title=f"{scenario.title}: {which}")
+        for which in ("a", "b")
+    )
+
+
+def shortened(scenario: Scenario) -> Scenario:
+    """The scenario with its freezes scaled to the load of its quick profile."""
+    faults = tuple(
+        replace(fault, after_s=fault.after_s * QUICK_FREEZE, for_s=fault.for_s * QUICK_FREEZE)
+        for fault in scenario.faults
+        if isinstance(fault, Freeze)
+    )
+    return replace(scenario, faults=faults)

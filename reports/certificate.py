@@ -1,0 +1,148 @@
+"""The meter certificate: what a run of ``bench certify`` shows of the meter itself.
+
+A pure function of the run directory. Every check is shown, not shown or undecided, and the
+certificate is valid only when all are shown; what was not measured is undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reports import measures
+from reports.evidence import Evidence, gather
+from reports.executions import Floats
+from reports.frozen import freezes
+from reports.integrity import RESIDUAL_ALLOWED, RESIDUAL_LIMIT, total
+from reports.meter import clocks, probe_overhead, read_meter
+from reports.recovered import BOUND_MS, BOUND_SHARE, by_start, component_delays, network_delays
+from reports.rundir import read_run
+from reports.shown import Check, Json, Shown, all_of, apart
+from reports.stats import MIN_STARTS
+
+FORMAT = 1
+KIND = "hopbench meter certificate"
+SAME = ("same-a", "same-b")
+SAME_CONFIDENCE = 0.99
+"""At 95 %, one honest certificate in twenty would fail by this check alone."""
+RESOLUTION_LIMIT = 0.25
+"""A flow that differs from itself by up to so much is not told apart from another one."""
+MACHINE = ("cpu", "cores", "memory_bytes", "kernel", "os", "engine")
+
+
+def certify(run_dir: Path) -> dict[str, Any]:
+    """The certificate (docs/formats.md). Raises FormatError and DataError as the report does."""
+    evidence, meter = gather(read_run(run_dir)), read_meter(run_dir)
+    checks = [
+        component_delays(evidence),
+        network_delays(evidence),
+        freezes(evidence),
+        same(evidence),
+        probe_overhead(meter),
+        clocks(meter, evidence),
+        conservation(evidence),
+    ]
+    run = evidence.run
+    environment = run.environment
+    doubts = evidence.doubts([scenario.name for scenario in run.scenarios])
+    verdict = all_of([check.verdict for check in checks])
+    if doubts and verdict is Shown.SHOWN:
+        verdict = Shown.UNDECIDED
+    return {
+        "format": FORMAT, "kind": KIND,
+        "verdict": str(verdict), "valid": verdict is Shown.SHOWN,
+        "run_id": run.run_id, "created": run.created, "finished": run.finished,
+        "seed": run.seed, "quick": run.profile == "quick",
+        "hopbench": environment.get("hopbench"), "commit": environment.get("commit"),
+        "machine": {name: environment.get(name) for name in MACHINE},
+        "launcher": run.launcher, "isolates": run.isolates,
+        "broker": run.broker, "broker_version": environment.get("broker_version"),
+        "broker_placement": run.broker_placement,
+        "bound": {"share": BOUND_SHARE, "ms": BOUND_MS},
+        "checks": [check.document() for check in checks],
+        "doubts": doubts,
+    }  # fmt: skip
+
+
+def same(evidence: Evidence) -> Check:
+    """A against A: the ratio of their mean hops; its half width is what the meter can resolve."""
+    check = "a-against-a", "A flow measured twice is the same flow"
+    cells = [cell for name in SAME for cell in evidence.cells.get(name, ())]
+    if len(cells) != len(SAME):
+        doubts = evidence.doubts([s.name for s in evidence.run.scenarios if s.name in SAME])
+        return Check(*check, Shown.UNDECIDED, "; ".join(doubts) or "not measured")
+    first, second = (by_start(cell, measures.hops) for cell in cells)
+    difference = apart(first, second, _log_mean, "x", SAME_CONFIDENCE)
+    if difference is None or difference.low is None or difference.high is None:
+        return Check(*check, Shown.UNDECIDED, f"fewer than {MIN_STARTS} starts of each")
+    ratio, low, high = (math.exp(v) for v in (difference.value, difference.low, difference.high))
+    resolution = math.exp((difference.high - difference.low) / 2) - 1
+    figure = difference.document() | {"value": ratio, "low": low, "high": high}
+    rows: tuple[Json, ...] = (
+        {
+            "label": "mean hop of A over that of A, again", "figure": figure,
+            "confidence": SAME_CONFIDENCE, "resolution": resolution, "limit": RESOLUTION_LIMIT,
+        },
+    )  # fmt: skip
+    said = (
+        f"ratio {ratio:.3f} ({low:.3f} to {high:.3f} at {SAME_CONFIDENCE:.0%}) of "
+        f"{difference.starts} starts each: differences below {resolution:.1%} are not told apart"
+    )
+    if not low <= 1 <= high:
+        return Check(*check, Shown.NOT_SHOWN, f"{said}; the interval does not contain 1", rows)
+    if resolution > RESOLUTION_LIMIT:
+        said += f"; that is more than {RESOLUTION_LIMIT:.0%}: too noisy a machine to say"
+        return Check(*check, Shown.UNDECIDED, said, rows)
+    return Check(*check, Shown.SHOWN, said, rows)
+
+
+def conservation(evidence: Evidence) -> Check:
+    """In all trials, valid or not: nothing lost or doubled, and the parts add up to the whole."""
+    check = "conservation", "No message is lost, and its parts add up to the whole"
+    counted = total([trial.integrity for trial in evidence.trials])
+    one_clock = counted.negative - counted.negative_transit
+    wrong = {
+        "lost": counted.lost, "handled twice": counted.duplicated,
+        "without a whole path": counted.incomplete, "with a negative time": one_clock,
+    }  # fmt: skip
+    said = (
+        f"{counted.ended} executions, {counted.residual_over_limit} with more than "
+        f"{RESIDUAL_LIMIT:.0%} unexplained (largest: {counted.residual_max_share:.2%})"
+    )
+    row: Json = {
+        "label": "executions", "executions": counted.ended,
+        "over_limit": counted.residual_over_limit, "max_share": counted.residual_max_share,
+        "limit": RESIDUAL_LIMIT, "allowed_share": RESIDUAL_ALLOWED,
+        "negative_transits": counted.negative_transit, "wrong": wrong,
+    }  # fmt: skip
+    found = _said(wrong)
+    if found:
+        return Check(*check, Shown.NOT_SHOWN, f"{said}; {found}", (row,))
+    if not counted.ended:
+        return Check(*check, Shown.UNDECIDED, "no execution came to its end", (row,))
+    if not counted.conserved:
+        return Check(*check, Shown.NOT_SHOWN, said, (row,))
+    return Check(*check, Shown.SHOWN, said, (row,))
+
+
+def failed(checks: Sequence[Json]) -> list[str]:
+    """A line for each check that is not shown, worst first."""
+    order = [str(Shown.NOT_SHOWN), str(Shown.UNDECIDED)]
+    return [
+        f"{check['verdict']}: {check['title']}: {check['reason']}"
+        for verdict in order
+        for check in checks
+        if check["verdict"] == verdict
+    ]
+
+
+def _log_mean(values: Floats) -> float:
+    return float(np.log(values.mean()))
+
+
+def _said(wrong: dict[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in wrong.items() if count)
