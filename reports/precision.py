@@ -60,7 +60,8 @@ class Wanted:
         """
         if self.half_width is None:
             return None
-        return max(1, math.ceil(self.trials * (self.half_width / asked) ** 2))
+        # Rounded before: 10 % in binary would be a trial more than 10 %.
+        return max(1, math.ceil(round(self.trials * (self.half_width / asked) ** 2, 6)))
 
     def document(self, asked: float | None) -> Json:
         """The figure as run.json and results.json have it (docs/formats.md)."""

@@ -16,6 +16,7 @@ from reports.claims import Judged, judge_all
 from reports.evidence import Evidence, gather
 from reports.floor import MOVED_LIMIT, floor_figures, moved
 from reports.ledger import ledger
+from reports.precision import section
 from reports.records import RunRecord, ScenarioRecord
 from reports.rundir import read_run
 from reports.trials import FAILED, INVALID, VALID
@@ -67,6 +68,7 @@ def analyse(run_dir: Path) -> Results:
             if evidence.cells[scenario.name] and evidence.cells[scenario.name][0].ordinary
         },
         "integrity": ledger(evidence),
+        "precision": section(evidence),
         "damaged": [
             {"file": one.file, "scenario": one.scenario, "what": one.what, "remedy": one.remedy}
             for one in data.damaged
