@@ -26,13 +26,13 @@ import numpy as np
 
 from reports import measures
 from reports.cells import Cell
-from reports.per_start import Agreement, agreement, bounds, over_starts, together
-from reports.stats import MIN_STARTS, RESAMPLES, Basis, Bootstrap, Estimate, Floats
+from reports.per_start import Agreement, Compared, compared, of_replicates, over_starts, together
+from reports.stats import MIN_STARTS, RESAMPLES, Bootstrap, Estimate, Floats
 
 MARGIN = 0.10
 """By how much a hop or a length may differ from the others and still be like them."""
 
-FIRST, MIDDLE, LAST = "first", "middle", "last"
+FIRST, MIDDLE, LAST = POSITIONS = ("first", "middle", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,15 @@ class HopCost:
     index: int
     position: str
     mean_ms: Estimate | None
+    ratio: Estimate | None
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class PositionCost:
+    """All hops at one position beside the other hops of their flows."""
+
+    position: str
     ratio: Estimate | None
     agreement: Agreement
 
@@ -102,8 +111,13 @@ def position(index: int, hops: int) -> str:
     return LAST if index == hops - 1 else MIDDLE
 
 
-def compare_hops(starts: Sequence[Start], bootstrap: Bootstrap) -> tuple[HopCost, ...]:
-    """Each hop of a flow beside the others; none for a flow of a single hop."""
+def compare_hops(
+    starts: Sequence[Start], bootstrap: Bootstrap, *, comparisons: int
+) -> tuple[HopCost, ...]:
+    """Each hop of a flow beside the others; none for a flow of a single hop.
+
+    ``comparisons`` is how many hops are compared in all, other flows included.
+    """
     if not starts or starts[0].hops_ms.size < 2:
         return ()
     table = np.stack([start.hops_ms for start in starts])
@@ -112,16 +126,16 @@ def compare_hops(starts: Sequence[Start], bootstrap: Bootstrap) -> tuple[HopCost
     found = []
     for k in range(hops):
         others = (table.sum(axis=1) - table[:, k]) / (hops - 1)
-        ratio = None
+        ratio = Compared(None)
         if (others > 0).all():
-            ratio = over_starts(table[:, k] / others, messages, bootstrap)
+            ratio = compared(table[:, k] / others, messages, bootstrap, comparisons=comparisons)
         found.append(
             HopCost(
                 index=k,
                 position=position(k, hops),
                 mean_ms=over_starts(table[:, k], messages, bootstrap),
-                ratio=ratio,
-                agreement=_alike(ratio),
+                ratio=ratio.estimate,
+                agreement=alike(ratio),
             )
         )
     return tuple(found)
@@ -129,23 +143,22 @@ def compare_hops(starts: Sequence[Start], bootstrap: Bootstrap) -> tuple[HopCost
 
 def compare_positions(
     by_length: Mapping[int, Sequence[Start]], bootstrap: Bootstrap
-) -> dict[str, Estimate]:
+) -> dict[str, PositionCost]:
     """First, middle and last hops over the other hops of their flow, over all lengths together.
 
     Only flows of three hops and more tell a position from a hop.
     """
-    found: dict[str, Estimate] = {}
+    found: dict[str, PositionCost] = {}
     long = [s for starts in by_length.values() for s in starts if s.hops_ms.size > 2]
     messages = sum(start.messages for start in long)
-    for where in (FIRST, MIDDLE, LAST) if long else ():
+    for where in POSITIONS if long else ():
         ratios = []
         for start in long:
             hops = start.hops_ms.size
             here = np.array([position(k, hops) == where for k in range(hops)])
             ratios.append(float(start.hops_ms[here].mean() / start.hops_ms[~here].mean()))
-        estimate = over_starts(ratios, messages, bootstrap)
-        if estimate is not None:
-            found[where] = estimate
+        ratio = compared(ratios, messages, bootstrap, comparisons=len(POSITIONS))
+        found[where] = PositionCost(where, ratio.estimate, alike(ratio))
     return found
 
 
@@ -162,33 +175,35 @@ def compare_lengths(
         messages=sum(s.messages for n in lengths for s in by_length[n]),
         seed=bootstrap.seed,
     )
+    comparisons = len(lengths) + 1
     costs = []
     for i, n in enumerate(lengths):
         own = by_length[n]
         messages = sum(start.messages for start in own)
         overheads = [start.overhead_ms for start in own]
-        ratio = strata.estimate(_beside_the_others(i))
+        ratio = strata.compared(_beside_the_others(i), comparisons)
         costs.append(
             LengthCost(
                 containers=n,
                 overhead_ms=over_starts(overheads, messages, bootstrap),
                 per_hop_ms=over_starts([v / (n - 1) for v in overheads], messages, bootstrap),
-                ratio=ratio,
-                agreement=_alike(ratio),
+                ratio=ratio.estimate,
+                agreement=alike(ratio),
             )
         )
-    change = strata.estimate(_change)
+    change = strata.compared(_change, comparisons)
     return Growth(
         lengths=tuple(costs),
         slope_ms=strata.estimate(lambda hops, means: _line(hops, means)[1]),
-        intercept_ms=strata.estimate(lambda hops, means: _line(hops, means)[0], signed=True),
-        change=change,
-        agreement=together([_alike(change), *(cost.agreement for cost in costs)]),
+        intercept_ms=strata.estimate(lambda hops, means: _line(hops, means)[0]),
+        change=change.estimate,
+        agreement=together([alike(change), *(cost.agreement for cost in costs)]),
     )
 
 
-def _alike(ratio: Estimate | None) -> Agreement:
-    return agreement(ratio, expected=1.0, low=1 / (1 + MARGIN), high=1 + MARGIN)
+def alike(ratio: Compared) -> Agreement:
+    """Whether a ratio is 1 within the margin."""
+    return ratio.agreement(expected=1.0, low=1 / (1 + MARGIN), high=1 + MARGIN)
 
 
 Fit = Callable[[Floats, Floats], Floats]
@@ -204,24 +219,33 @@ class _Strata:
     messages: int
     seed: int
 
-    def estimate(self, fit: Fit, *, signed: bool = False) -> Estimate | None:
-        """A figure over all lengths, and its interval; None where an overhead is not positive."""
+    def estimate(self, fit: Fit) -> Estimate | None:
+        """A figure of any sign over all lengths, and its interval."""
+        return self._fitted(fit, 1, signed=True).estimate
+
+    def compared(self, fit: Fit, comparisons: int) -> Compared:
+        """A factor, one of ``comparisons``."""
+        return self._fitted(fit, comparisons, signed=False)
+
+    def _fitted(self, fit: Fit, comparisons: int, *, signed: bool) -> Compared:
         means = np.array([values.mean() for values in self.overheads])
         if means.min() <= 0:
-            return None
+            return Compared(None)
         value = float(fit(self.hops, means[None, :])[0])
         starts = sum(values.size for values in self.overheads)
         least = min(values.size for values in self.overheads)
         if least < MIN_STARTS:
-            return Estimate(value, None, None, starts, self.messages, None)
-        low, high = bounds(
+            return Compared(Estimate(value, None, None, starts, self.messages, None))
+        return of_replicates(
             value,
             fit(self.hops, self._resampled()),
+            starts=starts,
+            messages=self.messages,
             freedom=starts - len(self.overheads),
             least=least,
+            comparisons=comparisons,
             signed=signed,
         )
-        return Estimate(value, low, high, starts, self.messages, Basis.STARTS)
 
     def _resampled(self) -> Floats:
         """Means of resampled starts: a row a resample, a column a length."""

@@ -2,13 +2,17 @@
 
 Three-valued, like every verdict here: a figure is **alike** where its whole interval lies within a
 margin around what is expected (two one-sided tests: D. Schuirmann, "A comparison of the two
-one-sided tests procedure and the power approach", 1987), it **deviates** where its interval
-excludes what is expected and it is farther from it than the margin, and is undecided otherwise.
+one-sided tests procedure and the power approach", 1987), it **deviates** where it is farther from
+what is expected than the margin and its interval excludes that, and is undecided otherwise. Where
+many figures are looked at, some intervals exclude the truth by chance. So for a deviation the
+interval is widened to 1 - 0.05 / m, where m figures are compared (Bonferroni): of an even flow, one
+run in twenty at most says that it deviates anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +30,37 @@ class Agreement(StrEnum):
     UNDECIDED = "undecided"
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A figure, its interval as it is shown, and the wider one among all that are compared."""
+
+    estimate: Estimate | None
+    low: float | None = None
+    high: float | None = None
+
+    def agreement(self, *, expected: float, low: float, high: float) -> Agreement:
+        """Whether it agrees with ``expected``, where ``low`` to ``high`` is close enough."""
+        shown = self.estimate
+        if shown is None or shown.low is None or shown.high is None:
+            return Agreement.UNDECIDED
+        if low <= shown.low and shown.high <= high:
+            return Agreement.ALIKE
+        if self.low is None or self.high is None:
+            return Agreement.UNDECIDED
+        if not low <= shown.value <= high and not self.low <= expected <= self.high:
+            return Agreement.DEVIATES
+        return Agreement.UNDECIDED
+
+
+def together(found: Sequence[Agreement]) -> Agreement:
+    """Deviates when one does; alike when all are, and there are any."""
+    if Agreement.DEVIATES in found:
+        return Agreement.DEVIATES
+    if found and all(one is Agreement.ALIKE for one in found):
+        return Agreement.ALIKE
+    return Agreement.UNDECIDED
+
+
 def over_starts(
     values: Sequence[float] | Floats,
     messages: int,
@@ -38,61 +73,60 @@ def over_starts(
     ``messages`` is what they were computed from. ``signed``: they are differences or slopes, which
     no start changes by a factor. Below three starts there is no interval.
     """
+    return compared(values, messages, bootstrap, comparisons=1, signed=signed).estimate
+
+
+def compared(
+    values: Sequence[float] | Floats,
+    messages: int,
+    bootstrap: Bootstrap,
+    *,
+    comparisons: int,
+    signed: bool = False,
+) -> Compared:
+    """As :func:`over_starts`, for one of ``comparisons`` figures."""
     table = np.asarray(values, dtype=np.float64)
     count = table.size
     if not count:
-        return None
+        return Compared(None)
     value = float(table.mean())
     if count < MIN_STARTS:
-        return Estimate(value, None, None, count, messages, None)
-    low, high = bounds(
-        value,
-        bootstrap.draws(count) @ table / count,
-        freedom=count - 1,
-        least=count,
-        signed=signed,
-    )
-    return Estimate(value, low, high, count, messages, Basis.STARTS)
+        return Compared(Estimate(value, None, None, count, messages, None))
+    replicates = bootstrap.draws(count) @ table / count
+    return of_replicates(
+        value, replicates, starts=count, messages=messages, freedom=count - 1, least=count,
+        comparisons=comparisons, signed=signed,
+    )  # fmt: skip
 
 
-def bounds(
-    value: float, replicates: Floats, *, freedom: int, least: int, signed: bool = False
-) -> tuple[float, float]:
-    """A 95 % interval from a bootstrap's replicates, as ``reports.stats`` makes them.
+def of_replicates(
+    value: float,
+    replicates: Floats,
+    *,
+    starts: int,
+    messages: int,
+    freedom: int,
+    least: int,
+    comparisons: int,
+    signed: bool,
+) -> Compared:
+    """A figure and its intervals from a bootstrap's replicates, as ``reports.stats`` makes them.
 
     Student's t has ``freedom`` degrees; ``least`` starts are in the smallest group that was drawn
     from.
     """
-    tail = 1 - (1 - CONFIDENCE) / 2
-    factor = float(special.stdtrit(freedom, tail) * np.sqrt(least / (least - 1)))
-    if not signed and value > 0 and replicates.min() > 0:
-        spread = float(np.exp(factor * np.log(replicates / value).std()))
-        return value / spread, value * spread
-    half = factor * float(replicates.std())
-    return value - half, value + half
+    factor = float(np.sqrt(least / (least - 1)))
+    on_logarithm = not signed and value > 0 and replicates.min() > 0
+    deviation = float((np.log(replicates / value) if on_logarithm else replicates).std()) * factor
 
+    def ends(among: int) -> tuple[float, float]:
+        half = float(special.stdtrit(freedom, 1 - (1 - CONFIDENCE) / among / 2)) * deviation
+        if on_logarithm:
+            return value / float(np.exp(half)), value * float(np.exp(half))
+        return value - half, value + half
 
-def agreement(estimate: Estimate | None, *, expected: float, low: float, high: float) -> Agreement:
-    """Whether an estimate agrees with ``expected``, where ``low`` to ``high`` is close enough."""
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return Agreement.UNDECIDED
-    if estimate.basis is not Basis.STARTS:
-        return Agreement.UNDECIDED
-    if low <= estimate.low and estimate.high <= high:
-        return Agreement.ALIKE
-    excluded = not estimate.low <= expected <= estimate.high
-    if excluded and not low <= estimate.value <= high:
-        return Agreement.DEVIATES
-    return Agreement.UNDECIDED
-
-
-def together(found: Sequence[Agreement]) -> Agreement:
-    """Deviates when one does; alike when all are, and there are any."""
-    if Agreement.DEVIATES in found:
-        return Agreement.DEVIATES
-    if found and all(one is Agreement.ALIKE for one in found):
-        return Agreement.ALIKE
-    return Agreement.UNDECIDED
+    shown = Estimate(value, *ends(1), starts, messages, Basis.STARTS)
+    return Compared(shown, *ends(comparisons))
 
 
 def in_words(figure: Mapping[str, Any]) -> str:

@@ -195,7 +195,11 @@ def _law(
 
 
 def _waited(entries: Floats, delivered: Floats, begins: Floats, ends: Floats) -> Floats:
-    """For how much of each stay in the queue the step held another message."""
+    """For how much of each stay in the queue the step held another message.
+
+    Nothing, where the sender was set aside and the delivery came before its emit was recorded.
+    """
+    entries = np.minimum(entries, delivered)
     order = np.argsort(begins, kind="stable")
     begins, ends = begins[order], ends[order]
     last = np.maximum(delivered.max(initial=0.0), begins.max(initial=0.0))

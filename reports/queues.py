@@ -120,7 +120,7 @@ def _law(laws: list[tuple[Trial, Law]], messages: int, bootstrap: Bootstrap) -> 
     inside = sum(law.inside for _, law in laws)
     expected = sum(law.expected for _, law in laws)
     difference = (inside - expected) / expected
-    verdict, words = "holds", f"L is lambda W within {100 * abs(difference):.2g} %"
+    verdict, words = "holds", f"L is lambda W within {max(100 * abs(difference), 0.01):.2g} %"
     if abs(difference) > TOLERANCE:
         verdict = "not steady"
         words = (

@@ -23,7 +23,7 @@ from reports import measures
 from reports.cell_figures import single
 from reports.cells import Measure
 from reports.executions import Executions
-from reports.per_start import Agreement, agreement, in_words, over_starts
+from reports.per_start import Agreement, compared, in_words
 from reports.records import MessageCellRecord, ScenarioRecord
 from reports.stats import Bootstrap, Floats
 from reports.trials import Trial
@@ -51,12 +51,15 @@ def sensitivity(
     """Every delayed step of a scenario and what answers to it; None where no step is delayed."""
     delayed = sorted({cell.delayed_step for cell in scenario.message_cells if cell.delayed_step})
     found = []
-    for containers in sorted({len(trial.record.steps) for trial in trials}) if delayed else ():
+    lengths = {len(trial.record.steps) for trial in trials}
+    comparisons = sum(len(delayed) * (1 + 2 * length) for length in lengths)
+    for containers in sorted(lengths) if delayed else ():
         own = [trial for trial in trials if len(trial.record.steps) == containers]
         ids = [step.id for step in own[0].record.steps]
         for step in sorted((s for s in delayed if s in ids), key=ids.index):
             responses = [
-                _slope(step, response, own, bootstrap) for response in _responses(ids, step)
+                _slope(step, response, own, bootstrap, comparisons)
+                for response in _responses(ids, step)
             ]
             known = [one for one in responses if one is not None]
             if known:
@@ -83,7 +86,11 @@ def _responses(ids: Sequence[str], delayed: str) -> Iterator[Response]:
 
 
 def _slope(
-    step: str, response: Response, trials: Sequence[Trial], bootstrap: Bootstrap
+    step: str,
+    response: Response,
+    trials: Sequence[Trial],
+    bootstrap: Bootstrap,
+    comparisons: int,
 ) -> Json | None:
     slopes: list[float] = []
     messages = 0
@@ -92,18 +99,17 @@ def _slope(
         if fitted is not None:
             slopes.append(fitted[0])
             messages += fitted[1]
-    estimate = over_starts(slopes, messages, bootstrap, signed=True)
-    if estimate is None:
+    slope = compared(slopes, messages, bootstrap, comparisons=comparisons, signed=True)
+    if slope.estimate is None:
         return None
-    verdict = agreement(
-        estimate,
+    verdict = slope.agreement(
         expected=response.expected,
         low=response.expected - MARGIN,
         high=response.expected + MARGIN,
     )
     return {
         "kind": response.kind, "name": response.name, "expected": response.expected,
-        "slope": single(estimate, "ms/ms"), "verdict": verdict.value,
+        "slope": single(slope.estimate, "ms/ms"), "verdict": verdict.value,
     }  # fmt: skip
 
 
@@ -147,7 +153,7 @@ def _words(step: str, responses: Sequence[Json]) -> Json:
         return {"verdict": Agreement.DEVIATES.value, "words": words}
     if open_:
         names = ", ".join(_what(one) for one in open_)
-        words = f"the intervals do not tell how {names} answers to a slower {step}"
+        words = f"not told by the intervals: how a slower {step} changes {names}"
         return {"verdict": Agreement.UNDECIDED.value, "words": words}
     words = (
         f"each ms that {step} takes longer makes an execution 1 ms longer, and nothing else, "

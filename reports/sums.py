@@ -9,6 +9,7 @@ from reports.additivity import (
     MARGIN,
     Growth,
     HopCost,
+    PositionCost,
     Start,
     compare_hops,
     compare_lengths,
@@ -17,8 +18,8 @@ from reports.additivity import (
 )
 from reports.cell_figures import single
 from reports.cells import Cell
-from reports.per_start import Agreement, agreement, in_words, over_starts
-from reports.stats import Bootstrap, Estimate
+from reports.per_start import Agreement, in_words, over_starts
+from reports.stats import Bootstrap
 
 ADD, DO_NOT, OPEN = "add up", "do not add up", "undecided"
 _WORDS = {Agreement.ALIKE: ADD, Agreement.DEVIATES: DO_NOT, Agreement.UNDECIDED: OPEN}
@@ -28,7 +29,10 @@ Json = dict[str, Any]
 
 def additivity(cells: Sequence[Cell], bootstrap: Bootstrap) -> Json | None:
     """Additivity of a realtime scenario's cells, and over its lengths; None without two hops."""
-    tables = [(cell, starts_of(cell)) for cell in cells]
+    # A step that is made slow on purpose says nothing about the others' hops.
+    even = [cell for cell in cells if not cell.message_cell.injected_delay_ms]
+    tables = [(cell, starts_of(cell)) for cell in even]
+    comparisons = sum(cell.containers - 1 for cell in even if cell.containers > 2)
     by_length: dict[int, list[Start]] = {}
     # Delays and sizes change hops, so lengths are compared where nothing else is varied.
     for cell, starts in tables:
@@ -36,7 +40,7 @@ def additivity(cells: Sequence[Cell], bootstrap: Bootstrap) -> Json | None:
             by_length.setdefault(cell.containers, []).extend(starts)
     positions = compare_positions(by_length, bootstrap)
     growth = compare_lengths(by_length, bootstrap)
-    found = [_cell(cell, starts, positions, bootstrap) for cell, starts in tables]
+    found = [_cell(cell, starts, positions, comparisons, bootstrap) for cell, starts in tables]
     own = [one for one in found if one is not None]
     if not own and growth is None:
         return None
@@ -44,17 +48,26 @@ def additivity(cells: Sequence[Cell], bootstrap: Bootstrap) -> Json | None:
         "margin": MARGIN,
         "cells": own,
         "positions": [
-            {"position": where, "ratio": single(ratio, "x")} for where, ratio in positions.items()
+            {
+                "position": where,
+                "ratio": single(cost.ratio, "x"),
+                "verdict": cost.agreement.value,
+            }
+            for where, cost in positions.items()
         ],
         "lengths": None if growth is None else _lengths(growth),
-        **_whole(own, growth),
+        **_whole(own, positions, growth),
     }
 
 
 def _cell(
-    cell: Cell, starts: list[Start], positions: Mapping[str, Estimate], bootstrap: Bootstrap
+    cell: Cell,
+    starts: list[Start],
+    positions: Mapping[str, PositionCost],
+    comparisons: int,
+    bootstrap: Bootstrap,
 ) -> Json | None:
-    costs = compare_hops(starts, bootstrap)
+    costs = compare_hops(starts, bootstrap, comparisons=comparisons)
     if not costs:
         return None
     messages = sum(start.messages for start in starts)
@@ -85,7 +98,7 @@ def _cell(
 
 
 def _of_hops(
-    costs: Sequence[HopCost], step_ids: Sequence[str], positions: Mapping[str, Estimate]
+    costs: Sequence[HopCost], step_ids: Sequence[str], positions: Mapping[str, PositionCost]
 ) -> tuple[str, str]:
     apart = [cost for cost in costs if cost.agreement is Agreement.DEVIATES]
     if not apart:
@@ -115,18 +128,22 @@ def _named(cost: HopCost, step_ids: Sequence[str]) -> str:
     return f"{step_ids[cost.index]} → {step_ids[cost.index + 1]}"
 
 
-def _explained(cost: HopCost, ratio: Estimate | None) -> str:
+def _explained(cost: HopCost, position: PositionCost | None) -> str:
     """Whether hops of its position deviate in the same direction wherever they were measured."""
-    if ratio is None or cost.ratio is None:
+    if position is None or position.ratio is None or cost.ratio is None:
         return "there is no other flow to tell its position by"
-    found = agreement(ratio, expected=1.0, low=1 / (1 + MARGIN), high=1 + MARGIN)
-    shown = in_words(single(ratio, "x") or {})
-    where = f"{cost.position} hops take {shown} times the other hops"
-    if found is Agreement.DEVIATES and (ratio.value > 1) == (cost.ratio.value > 1):
+    where = _of_position(position)
+    same = (position.ratio.value > 1) == (cost.ratio.value > 1)
+    if position.agreement is Agreement.DEVIATES and same:
         return f"its position explains it: {where}"
-    if found is Agreement.ALIKE:
+    if position.agreement is Agreement.ALIKE:
         return f"its position does not explain it: {where}"
     return f"whether its position explains it is open: {where}"
+
+
+def _of_position(cost: PositionCost) -> str:
+    shown = in_words(single(cost.ratio, "x") or {})
+    return f"{cost.position} hops take {shown} times the other hops"
 
 
 def _lengths(growth: Growth) -> Json:
@@ -166,19 +183,26 @@ def _of_growth(growth: Growth) -> str:
     return "; ".join([text, *parts])
 
 
-def _whole(cells: Sequence[Json], growth: Growth | None) -> Json:
+def _whole(
+    cells: Sequence[Json], positions: Mapping[str, PositionCost], growth: Growth | None
+) -> Json:
     """One verdict and its words for the scenario: over lengths where there are several."""
     apart = [cell for cell in cells if cell["verdict"] == DO_NOT]
-    hops = "; ".join(f"{cell['name']}: {cell['words']}" for cell in apart)
+    odd = [cost for cost in positions.values() if cost.agreement is Agreement.DEVIATES]
+    causes = [
+        *(_of_position(cost) for cost in odd),
+        *(f"{cell['name']}: {cell['words']}" if len(cells) > 1 else cell["words"]
+          for cell in apart),
+    ]  # fmt: skip
     if growth is not None:
-        verdict = _WORDS[growth.agreement]
-        words = _of_growth(growth)
-        if apart:
-            lead = "the hops of one flow differ" if verdict == ADD else "where"
-            words += f"; {lead}: {hops}"
-        return {"verdict": verdict, "words": words}
-    if apart:
-        return {"verdict": DO_NOT, "words": apart[0]["words"] if len(cells) == 1 else hops}
-    if all(cell["verdict"] == ADD for cell in cells):
-        return {"verdict": ADD, "words": cells[0]["words"]}
-    return {"verdict": OPEN, "words": next(c["words"] for c in cells if c["verdict"] == OPEN)}
+        return {
+            "verdict": _WORDS[growth.agreement],
+            "words": "; ".join([_of_growth(growth), *causes]),
+        }
+    if causes:
+        return {"verdict": DO_NOT, "words": "; ".join(causes)}
+    verdict = ADD if all(cell["verdict"] == ADD for cell in cells) else OPEN
+    return {
+        "verdict": verdict,
+        "words": next(cell["words"] for cell in cells if cell["verdict"] == verdict),
+    }
