@@ -6,17 +6,45 @@ the variants that must be equal in all but one respect are made from them here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench import meter
+from bench.choice import Choice, without_password
 from bench.environment import ROOT
-from scenarios.files import load_catalogue
+from bench.request import Request
+from bench.stage import Stage
+from scenarios.files import COMPONENTS, load_catalogue
 from scenarios.model import Freeze, Loop, NetworkDelay, Scenario
 
 FOLDER = ROOT / "scenarios" / "certify"
 DELAYS_MS = (0.0, 1.0, 5.0, 10.0, 50.0)
 QUICK_FREEZE = 1 / 3
 """What a freeze, and the load around it, is scaled by in the quick profile."""
+
+
+def certificate_request(
+    choice: Choice, *, seed: int, out: Path, quick: bool, argv: Sequence[str]
+) -> Request:
+    """The run that a certificate is made from. Raises ScenarioError."""
+
+    def direct(stage: Stage) -> None:
+        folder = stage.folder / "meter"
+        folder.mkdir()
+        meter.write(meter.measure(stage, folder, seed, quick=quick), out)
+
+    return Request(
+        scenarios=certificate_scenarios(COMPONENTS, quick=quick),
+        claims=(),
+        choice=choice,
+        profile="quick" if quick else "full",
+        seed=seed,
+        out=out,
+        argv=tuple(map(without_password, argv)),
+        components_root=COMPONENTS,
+        direct=direct,
+    )
 
 
 def certificate_scenarios(components_root: Path, *, quick: bool) -> tuple[Scenario, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -36,15 +35,11 @@ _TIMEOUT_S = 30.0
 Json = dict[str, Any]
 
 
-def measure(
-    stage: Stage, folder: Path, seed: int, *, quick: bool, say: Callable[[str], None]
-) -> Json:
+def measure(stage: Stage, folder: Path, seed: int, *, quick: bool) -> Json:
     """The content of ``meter.json``. ``folder`` is an empty one that instances may be given."""
-    say("what recording spans costs")
     pairs = QUICK_PAIRS if quick else PAIRS
     probe = probe_overhead(stage, folder, seed, pairs)
     written = span_write_ns(folder)
-    say("the clocks of instances")
     return {
         "format": FORMAT,
         "probe": {"messages": MESSAGES, "rate_hz": RATE_HZ, **probe},

@@ -32,6 +32,19 @@ def render_terminal(results: Mapping[str, Any], console: Console) -> None:
         _print(console, f"! {one_line(problem)}", "yellow")
 
 
+def render_certificate(document: Mapping[str, Any], console: Console) -> None:
+    """Print a line for each check of a meter certificate, then its verdict."""
+    styles = {"shown": "green", "not shown": "bold red"}
+    for check in document["checks"]:
+        verdict = str(check["verdict"])
+        line = one_line(f"{verdict:9} {check['id']:16} {check['reason']}")
+        _print(console, line, styles.get(verdict, "yellow"))
+    for doubt in document["doubts"]:
+        _print(console, f"! {one_line(doubt)}", "yellow")
+    word = "valid" if document["valid"] else "not valid"
+    _print(console, f"the certificate is {word}: {document['verdict']}")
+
+
 def _print(console: Console, line: str, style: str = "") -> None:
     # Text, not str: rich would read square brackets as markup. A log's lines are not folded.
     console.print(Text(line, style=style), soft_wrap=not console.is_terminal, highlight=False)
