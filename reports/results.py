@@ -17,10 +17,14 @@ from reports.evidence import Evidence, gather
 from reports.floor import MOVED_LIMIT, floor_figures, moved
 from reports.ledger import ledger
 from reports.precision import section
+from reports.queues import contradictions, queue_figures
 from reports.records import RunRecord, ScenarioRecord
 from reports.rundir import read_run
+from reports.sensitivity import sensitivity
+from reports.sums import additivity
 from reports.trials import FAILED, INVALID, VALID
 from runtime.errors import DataError
+from runtime.model import FlowType
 
 FORMAT = 1
 
@@ -181,6 +185,7 @@ def problems(evidence: Evidence) -> list[str]:
             found.append(f"{name}: {integrity.duplicated} messages were handled more than once")
         found += [f"{name}: {problem}" for problem in trial.record.resource_problems or ()]
         found += [f"{name}: step {e.step}: {e.error}" for e in trial.record.errors[:5]]
+        found += [f"{name}: {words}" for words in contradictions(trial)]
     found += _negative_transits(evidence)
     floor = evidence.run.floor
     for side in (floor.before, floor.after) if floor else ():
@@ -227,6 +232,21 @@ def _scenario(scenario: ScenarioRecord, evidence: Evidence) -> dict[str, Any]:
         "flow_type": scenario.flow_type,
         "steps": list(cells[0].step_ids),
         "cells": [cell_figures(cell, evidence.floor, evidence.bootstrap) for cell in cells],
+        **_anatomy(scenario, cells, evidence),
+    }
+
+
+def _anatomy(
+    scenario: ScenarioRecord, cells: tuple[Cell, ...], evidence: Evidence
+) -> dict[str, Any]:
+    """What a realtime flow's hops and queues say together, beyond the figures of one cell."""
+    if scenario.flow_type != FlowType.REALTIME:
+        return {"additivity": None, "queues": None, "sensitivity": None}
+    trials, bootstrap = evidence.valid(scenario.name), evidence.bootstrap
+    return {
+        "additivity": additivity(cells, bootstrap),
+        "queues": queue_figures(trials, bootstrap),
+        "sensitivity": sensitivity(scenario, trials, bootstrap),
     }
 
 
