@@ -75,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--profile", default="quick", choices=("quick", "full"))
     run.add_argument("--out", type=Path, help="the run directory to make (default: runs/TIME)")
+    run.add_argument(
+        "--load-processes",
+        type=_processes,
+        metavar="N",
+        help="load generators that share each open loop's schedule (default: as the scenario says)",
+    )
     run.add_argument("--seed", type=_seed, help="orders trials and draws arrivals (default: new)")
     run.add_argument(
         "--precision",
@@ -147,13 +153,23 @@ def _wish(arguments: argparse.Namespace) -> Wish | None:
     return Wish(arguments.precision, arguments.budget or DEFAULT_BUDGET_S, look)
 
 
+def _processes(text: str) -> int:
+    processes = int(text)
+    if not 1 <= processes <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 64")
+    return processes
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from bench import session
     from bench.choice import choose, without_password
+    from bench.generators import shared
     from bench.request import Request
     from scenarios.files import load_claims
 
     scenarios = _scenarios(arguments.scenarios)
+    if arguments.load_processes is not None:
+        scenarios = tuple(shared(scenario, arguments.load_processes) for scenario in scenarios)
     claims = load_claims(_CLAIMS)
     choice = choose(arguments.launcher, arguments.broker)
     out = arguments.out or session.default_out()

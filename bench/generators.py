@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.load import jobs
@@ -18,6 +18,7 @@ from runtime.clock import now_ns
 from runtime.errors import LaunchError, MeasurementError, StepExited
 from runtime.launch import Instance, Launcher, Spec
 from runtime.model import Limits
+from scenarios.model import Loop, Scenario
 
 GENERATOR = "the load generator"
 ALONE = "load"
@@ -91,6 +92,13 @@ def open_generators(
                 )
             time.sleep(_POLL_S)
     return tuple(generators)
+
+
+def shared(scenario: Scenario, processes: int) -> Scenario:
+    """The scenario with its schedule shared by so many generators; a closed loop keeps its one."""
+    if scenario.load.loop is Loop.CLOSED:
+        return scenario
+    return replace(scenario, load=replace(scenario.load, processes=processes))
 
 
 def ended_generator(generators: Sequence[Generator]) -> str | None:
