@@ -31,7 +31,7 @@ def station(columns: Columns) -> Station:
 
 def evenly(count: int) -> Floats:
     """An arrival every 100 ms."""
-    arrivals: Floats = np.arange(count) * 0.1
+    arrivals: Floats = np.arange(count, dtype=np.float64) / 10
     return arrivals
 
 
