@@ -84,7 +84,7 @@ class _Ledger:
                 remedy="The trials saved until now are kept and can be reported",
             )
 
-    def result(self, folder: Path, status: str, agenda: Agenda) -> Result:
+    def result(self, folder: Path, status: str, members: Mapping[str, Any]) -> Result:
         """What the run came to."""
         notes = tuple(line for label, line in self._late if label in self._valid)
         alone = tuple(line for label, line in self._late if label not in self._valid)
@@ -93,7 +93,7 @@ class _Ledger:
             status,
             (*self._problems, *alone),
             (*notes, *self.troubles),
-            agenda.members().get("precision"),
+            members.get("precision"),
         )
 
 
@@ -122,8 +122,9 @@ def run(request: Request, progress: Progress) -> Result:
             # First of all: where the disk is full, this makes room to say so in run.json.
             shutil.rmtree(work, ignore_errors=True)
     except KeyboardInterrupt:
-        writer.update(status="interrupted", finished=now(), error="interrupted by the user")
-        return ledger.result(request.out, "interrupted", agenda)
+        last = agenda.members()
+        writer.update(status="interrupted", finished=now(), error="interrupted by the user", **last)
+        return ledger.result(request.out, "interrupted", last)
     except HopbenchError as error:
         writer.update(status="failed", finished=now(), error=str(error))
         for trouble in ledger.troubles:
@@ -144,8 +145,9 @@ def run(request: Request, progress: Progress) -> Result:
         writer.update(status="failed", finished=now(), error=f"{type(error).__name__}: {error}")
         raise
     # Once more, for the time that the end of the run took.
-    writer.update(status="complete", finished=now(), **agenda.members())
-    return ledger.result(request.out, "complete", agenda)
+    last = agenda.members()
+    writer.update(status="complete", finished=now(), **last)
+    return ledger.result(request.out, "complete", last)
 
 
 def _measure(

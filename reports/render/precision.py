@@ -25,7 +25,7 @@ def summary(section: Section) -> str:
     """What was asked, how long it took, and why it ended."""
     asked = section.get("asked")
     trials = sum(cell.get("trials") or 0 for cell in section.get("cells") or ())
-    wish = f"precision of {percent(asked)} asked for" if asked else "as many trials as fit"
+    wish = f"precision of {wanted(asked)} asked for" if asked else "as many trials as fit"
     ended = ENDINGS.get(str(section.get("ended")), "the run did not come to its end")
     return (
         f"{wish}, time budget {duration(section.get('budget_s'))}: {counted(trials, 'trial')} in "
@@ -68,6 +68,11 @@ def empty(section: Section) -> list[str]:
 def percent(share: float | None) -> str:
     """``7.1 %``."""
     return "unknown" if share is None else f"{number(100 * share)} %"
+
+
+def wanted(share: float) -> str:
+    """``5 %``, as it was asked for."""
+    return f"{100 * share:.6g} %"
 
 
 def duration(seconds: float | None) -> str:
@@ -115,8 +120,8 @@ def _says(figure: Mapping[str, Any], asked: float | None) -> str:
     if asked is None:
         return ""
     if figure.get("reached"):
-        return f"within {percent(asked)}"
-    verdict = f"cannot be measured to {percent(asked)} here in this time"
+        return f"within {wanted(asked)}"
+    verdict = f"cannot be measured to {wanted(asked)} here in this time"
     if figure.get("needed_starts") is None:
         return f"{verdict}; how many starts it would take is not known yet"
     starts = counted(figure["needed_starts"], "start")
