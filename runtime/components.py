@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +88,19 @@ def revision(component: Component) -> Revision:
     Covers the relative path and the bytes of every file, in order of path; what the interpreter
     leaves behind (``__pycache__``, ``*.pyc``) does not count.
     """
+    root = component.root
+    paths = sorted(component_files(root))
+    return Revision(component, content_digest((path, (root / path).read_bytes()) for path in paths))
+
+
+def content_digest(files: Iterable[tuple[str, bytes]]) -> str:
+    """The hash of relative paths and contents, given in order of path."""
     digest = hashlib.sha256()
-    for path in sorted(component_files(component.root)):
-        content = (component.root / path).read_bytes()
+    for path, content in files:
         # Lengths keep "ab" + "c" and "a" + "bc" apart.
         digest.update(f"{len(path.encode())} {path} {len(content)}\n".encode())
         digest.update(content)
-    return Revision(component=component, digest=digest.hexdigest())
+    return digest.hexdigest()
 
 
 def component_files(root: Path) -> Iterator[str]:

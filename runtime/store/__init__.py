@@ -14,7 +14,7 @@ from runtime.definitions import read_definition
 from runtime.errors import StoreError
 from runtime.flows import Definition
 from runtime.store.actions import Actions
-from runtime.store.content import is_empty, sweep
+from runtime.store.content import Content, is_empty, sweep
 from runtime.store.database import Database
 from runtime.store.flows import Flows
 from runtime.store.instants import Now, wall_clock
@@ -34,7 +34,8 @@ class Store:
         self._ownership = ownership
         self._database = database
         self._is_open = True
-        self.revisions = Revisions(database, folder / REVISIONS, now)
+        self._content = Content(folder / REVISIONS)
+        self.revisions = Revisions(database, self._content, now)
         self.flows = Flows(database, now)
         self.snapshots = Snapshots(database, now)
         self.startup = Startup(database, now)
@@ -84,6 +85,7 @@ class Store:
         if self._is_open:
             self._is_open = False
             self._database.close()
+            self._content.close()
             self._ownership.release()
 
     def __enter__(self) -> Store:

@@ -84,6 +84,11 @@ class Database:
         with self._held() as connection:
             return connection.execute(sql, parameters).fetchall()
 
+    def ensure_open(self) -> None:
+        """Raise StoreError when it has been closed."""
+        with self._held():
+            pass
+
     def close(self) -> None:
         """Close the file. Idempotent."""
         with self._lock:

@@ -14,7 +14,7 @@ from runtime.document import NAME, NAME_RULE, meant
 from runtime.errors import ComponentError, InputError
 from runtime.flows import Draft, Version
 from runtime.model import Component, Revision
-from runtime.store.content import keep, stored
+from runtime.store.content import Content
 from runtime.store.database import Database
 from runtime.store.instants import Now, written
 
@@ -33,12 +33,11 @@ class RevisionEntry:
 class Revisions:
     """Deploys component folders and finds their revisions. Methods are safe from any thread."""
 
-    def __init__(self, database: Database, folder: Path, now: Now) -> None:
+    def __init__(self, database: Database, content: Content, now: Now) -> None:
         self._database = database
-        self._folder = folder
+        self._content = content
         self._now = now
         self._deploying = threading.Lock()
-        self._manifests: dict[str, Component] = {}
 
     def deploy(self, folder: Path) -> RevisionEntry:
         """Keep a component folder as the component's next revision; its name is the folder's.
@@ -55,9 +54,10 @@ class Revisions:
                 where=str(folder),
                 remedy=f"Rename the folder: {NAME_RULE}",
             )
+        self._database.ensure_open()
         # Content first: a row without it would be worse than content without a row.
         with self._deploying:
-            digest = keep(component, self._folder)
+            digest = self._content.keep(component)
             with self._database.transaction() as connection:
                 return self._enter(connection, component.name, digest)
 
@@ -100,10 +100,10 @@ class Revisions:
         """
         entries = self.entries(component)
         if number is None:
-            return self._stored(component, entries[-1].digest)
+            return self._content.revision(component, entries[-1].digest)
         for entry in entries:
             if entry.number == number:
-                return self._stored(component, entry.digest)
+                return self._content.revision(component, entry.digest)
         raise InputError(
             f"component {component!r} has no revision {number}",
             remedy=f"It has 1 to {entries[-1].number}",
@@ -127,9 +127,6 @@ class Revisions:
     def library(self) -> Mapping[str, Component]:
         """The newest revision of each component; read when it is asked for."""
         return _Library(self)
-
-    def _stored(self, component: str, digest: str) -> Revision:
-        return stored(self._folder, component, digest, self._manifests)
 
     def _unknown(self, component: str) -> InputError:
         known = self.components()
