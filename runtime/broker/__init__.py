@@ -56,7 +56,7 @@ class Message(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """A message that arrived. ``delivered_ns`` is when this process had it in hand."""
+    """A message that arrived. ``delivered_ns`` is when its last bytes left the socket."""
 
     message: Message
     tag: object

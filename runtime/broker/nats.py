@@ -247,7 +247,7 @@ class NatsBroker:
         found = asyncio.get_running_loop().create_future()
 
         def on_answer(_subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
-            found.set_result((reply, body, block, time.monotonic_ns()))
+            found.set_result((reply, body, block, self._connection.read_ns))
 
         inbox = self._client.new_inbox()
         subscription = await self._client.listen(inbox, on_answer)
@@ -300,7 +300,7 @@ class NatsBroker:
     def _on_delivery(
         self, consumer: _Consumer, _subject: bytes, reply: bytes, body: bytes, block: bytes | None
     ) -> None:
-        delivered_ns = time.monotonic_ns()
+        delivered_ns = self._connection.read_ns
         status = wire.status(block)
         if status is None:
             consumer.held[reply] = None

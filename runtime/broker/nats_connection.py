@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote
@@ -67,6 +68,7 @@ class Connection:
         self._first_error: Exception | None = None
         self._waiting = False
         self._closed = False
+        self.read_ns = 0
         address = self._find(url)
         self.loop = asyncio.new_event_loop()
         self._lost: asyncio.Future[None] = self.loop.create_future()
@@ -117,8 +119,19 @@ class Connection:
             )
         transport: Any = self.client._transport
         self.transport: asyncio.WriteTransport = transport._io_writer.transport
+        self._stamp_reads(transport._io_reader)
         # drain() then returns when the socket has taken everything, not most of it.
         self.transport.set_write_buffer_limits(high=0)
+
+    def _stamp_reads(self, reader: asyncio.StreamReader) -> None:
+        """Note in ``read_ns`` when bytes come out of the socket: the client parses them later."""
+        feed = reader.feed_data
+
+        def stamped(data: bytes) -> None:
+            self.read_ns = time.monotonic_ns()
+            feed(data)
+
+        reader.feed_data = stamped  # type: ignore[assignment, method-assign]
 
     def run(
         self,

@@ -233,7 +233,7 @@ class RabbitBroker:
 
         def request(done: Callable[[Any], None]) -> None:
             def on_get(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-                found.append(_delivery(method, properties, body))
+                found.append(_delivery(method, properties, body, self._connection.read_ns))
                 done(method)
 
             self._get_empty = done
@@ -383,7 +383,8 @@ class RabbitBroker:
                 self._failure = error
 
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._deliveries.append(_delivery(method, properties, body))
+        delivered_ns = self._connection.read_ns
+        self._deliveries.append(_delivery(method, properties, body, delivered_ns))
 
     def _on_cancelled(self, frame: Any) -> None:
         queue = self._consumed.get(frame.method.consumer_tag, "")
@@ -436,8 +437,7 @@ def _ignore(_frame: Any) -> None:
     """The answer to a get that nobody waits for."""
 
 
-def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
-    delivered_ns = time.monotonic_ns()
+def _delivery(method: Any, properties: Any, body: bytes, delivered_ns: int) -> Delivery:
     headers = properties.headers or {}
     for name, value in headers.items():
         if type(value) is not str and isinstance(value, int):

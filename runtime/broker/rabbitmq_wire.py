@@ -11,6 +11,7 @@ own extension points are used for the rest: a loop (``custom_ioloop``) and a con
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +74,17 @@ class EagerLoop(IOLoop):  # type: ignore[misc]  # pika has no types
 
 
 class DirectConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """A connection that writes a published message as one piece."""
+    """A connection that writes a published message as one piece.
+
+    ``read_ns`` is the instant at which the last bytes came out of the socket. A message counts as
+    delivered then: decoding it is work of this process, not of the network.
+    """
+
+    read_ns = 0
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        self.read_ns = time.monotonic_ns()
+        super()._on_data_available(data_in)
 
     def receive_in_one(self) -> None:
         """After each input return to the loop, instead of asking for more and finding none.
