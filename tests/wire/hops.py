@@ -8,7 +8,7 @@ emit                   the suite: ``emit`` was called
 ``*`` publish          the last packet of ``basic.publish``, as it leaves the sender
 handed to the socket   the suite: the write has returned
 ``*`` deliver          the last packet of ``basic.deliver``, as it leaves the broker
-delivered              the suite: the client library has read and decoded it
+delivered              the suite: its last bytes were read from the socket
 process entry          the suite: ``process`` is called
 ``*`` entry beacon     a datagram, the component's first act
 ====================== ============================================================================
@@ -17,7 +17,7 @@ The hop (emit to process entry) has its counterpart between the two beacons: the
 what they add is the time of one system call. A message's first packet leaves while the sender is
 inside of ``write``, on Linux often together with the receiver's part of the network stack, so
 "publish" comes before "handed to the socket" by most of that call; "delivered" comes after
-"deliver" by what it takes to wake the receiver, read, and decode. Both are inside the hop, and the
+"deliver" by what it takes to wake the receiver and read. Both are inside the hop, and the
 packets show their sum, but neither end of transit is an instant that a network can see.
 
 So what is held to a bound is the hop. For its parts it is asked that every instant of the suite
