@@ -5,7 +5,7 @@ for every execution by its residual. What "(N - 1) times a hop" says beyond it c
 and both are tested over starts, with a margin of ``MARGIN`` on either side:
 
 * a **hop** costs more or less than the other hops of its flow: its mean over the mean of the
-  others, start by start (what a start shares cancels out);
+  others, start by start (what a start shares cancels out), the odd ones set aside;
 * a **length** costs more or less per hop than the other lengths, or the cost of a hop changes from
   the shortest flow to the longest: overhead ~ (N - 1)^(1 + e), fitted by least squares on the
   logarithms; the change is the ratio of the two ends, (h_max / h_min)^e. The line
@@ -13,8 +13,8 @@ and both are tested over starts, with a margin of ``MARGIN`` on either side:
   starts differ by factors.
 
 Intervals over lengths come from a bootstrap of the starts within each length (A. Davison and D.
-Hinkley, "Bootstrap Methods and their Application", 1997, section 3.2: strata), with Student's t for
-starts less lengths. Means only: percentiles do not add.
+Hinkley, "Bootstrap Methods and their Application", 1997, section 3.2: strata). Means only:
+percentiles do not add.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ import numpy as np
 
 from reports import measures
 from reports.cells import Cell
-from reports.per_start import Agreement, Compared, compared, of_replicates, over_starts, together
+from reports.per_start import (
+    Agreement,
+    Compared,
+    compared,
+    of_replicates,
+    over_starts,
+    stepwise,
+    together,
+)
 from reports.stats import MIN_STARTS, RESAMPLES, Bootstrap, Estimate, Floats
 
 MARGIN = 0.10
@@ -123,22 +131,23 @@ def compare_hops(
     table = np.stack([start.hops_ms for start in starts])
     messages = sum(start.messages for start in starts)
     hops = table.shape[1]
-    found = []
-    for k in range(hops):
-        others = (table.sum(axis=1) - table[:, k]) / (hops - 1)
-        ratio = Compared(None)
-        if (others > 0).all():
-            ratio = compared(table[:, k] / others, messages, bootstrap, comparisons=comparisons)
-        found.append(
-            HopCost(
-                index=k,
-                position=position(k, hops),
-                mean_ms=over_starts(table[:, k], messages, bootstrap),
-                ratio=ratio.estimate,
-                agreement=alike(ratio),
-            )
+
+    def beside(k: int, others: list[int]) -> Compared:
+        among = table[:, others].mean(axis=1)
+        if not (among > 0).all():
+            return Compared(None)
+        return compared(table[:, k] / among, messages, bootstrap, comparisons=comparisons)
+
+    return tuple(
+        HopCost(
+            index=k,
+            position=position(k, hops),
+            mean_ms=over_starts(table[:, k], messages, bootstrap),
+            ratio=ratio.estimate,
+            agreement=found,
         )
-    return tuple(found)
+        for k, (ratio, found) in enumerate(stepwise(hops, beside, alike))
+    )
 
 
 def compare_positions(
@@ -148,18 +157,28 @@ def compare_positions(
 
     Only flows of three hops and more tell a position from a hop.
     """
-    found: dict[str, PositionCost] = {}
     long = [s for starts in by_length.values() for s in starts if s.hops_ms.size > 2]
+    if not long:
+        return {}
     messages = sum(start.messages for start in long)
-    for where in POSITIONS if long else ():
-        ratios = []
-        for start in long:
-            hops = start.hops_ms.size
-            here = np.array([position(k, hops) == where for k in range(hops)])
-            ratios.append(float(start.hops_ms[here].mean() / start.hops_ms[~here].mean()))
-        ratio = compared(ratios, messages, bootstrap, comparisons=len(POSITIONS))
-        found[where] = PositionCost(where, ratio.estimate, alike(ratio))
-    return found
+    table = np.array([_by_position(start.hops_ms) for start in long])
+
+    def beside(i: int, others: list[int]) -> Compared:
+        among = table[:, others].mean(axis=1)
+        if not (among > 0).all():
+            return Compared(None)
+        return compared(table[:, i] / among, messages, bootstrap, comparisons=len(POSITIONS))
+
+    return {
+        where: PositionCost(where, ratio.estimate, found)
+        for where, (ratio, found) in zip(
+            POSITIONS, stepwise(len(POSITIONS), beside, alike), strict=True
+        )
+    }
+
+
+def _by_position(hops_ms: Floats) -> tuple[float, float, float]:
+    return float(hops_ms[0]), float(hops_ms[1:-1].mean()), float(hops_ms[-1])
 
 
 def compare_lengths(
@@ -176,19 +195,23 @@ def compare_lengths(
         seed=bootstrap.seed,
     )
     comparisons = len(lengths) + 1
+    ratios = stepwise(
+        len(lengths),
+        lambda i, others: strata.compared(_beside(i, others), comparisons),
+        alike,
+    )
     costs = []
-    for i, n in enumerate(lengths):
+    for n, (ratio, found) in zip(lengths, ratios, strict=True):
         own = by_length[n]
         messages = sum(start.messages for start in own)
         overheads = [start.overhead_ms for start in own]
-        ratio = strata.compared(_beside_the_others(i), comparisons)
         costs.append(
             LengthCost(
                 containers=n,
                 overhead_ms=over_starts(overheads, messages, bootstrap),
                 per_hop_ms=over_starts([v / (n - 1) for v in overheads], messages, bootstrap),
                 ratio=ratio.estimate,
-                agreement=alike(ratio),
+                agreement=found,
             )
         )
     change = strata.compared(_change, comparisons)
@@ -236,12 +259,13 @@ class _Strata:
         least = min(values.size for values in self.overheads)
         if least < MIN_STARTS:
             return Compared(Estimate(value, None, None, starts, self.messages, None))
+        resampled = self._resampled()
         return of_replicates(
             value,
-            fit(self.hops, self._resampled()),
+            fit(self.hops, resampled),
             starts=starts,
             messages=self.messages,
-            freedom=starts - len(self.overheads),
+            freedom=self._freedom(fit, resampled),
             least=least,
             comparisons=comparisons,
             signed=signed,
@@ -257,14 +281,28 @@ class _Strata:
             columns.append(draws @ values / values.size)
         return np.stack(columns, axis=1)
 
+    def _freedom(self, fit: Fit, resampled: Floats) -> float:
+        """Degrees of freedom of a figure's variance, to which lengths contribute unequally.
 
-def _beside_the_others(i: int) -> Fit:
-    """The cost of a hop at length ``i`` over the mean of what one costs at the other lengths."""
+        F. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946.
+        """
+        means = resampled.mean(axis=0)
+        total, weighted = 0.0, 0.0
+        for i, values in enumerate(self.overheads):
+            alone = np.tile(means, (RESAMPLES, 1))
+            alone[:, i] = resampled[:, i]
+            variance = float(fit(self.hops, alone).var())
+            total += variance
+            weighted += variance**2 / (values.size - 1)
+        return total**2 / weighted if weighted else float(self.overheads[0].size - 1)
+
+
+def _beside(i: int, others: list[int]) -> Fit:
+    """The cost of a hop at length ``i`` over the mean of what one costs at other lengths."""
 
     def fit(hops: Floats, means: Floats) -> Floats:
         costs = means / hops
-        others = (costs.sum(axis=1) - costs[:, i]) / (hops.size - 1)
-        ratio: Floats = costs[:, i] / others
+        ratio: Floats = costs[:, i] / costs[:, others].mean(axis=1)
         return ratio
 
     return fit

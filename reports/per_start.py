@@ -11,7 +11,7 @@ run in twenty at most says that it deviates anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -38,6 +38,12 @@ class Compared:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def factor(self) -> float:
+        """How many times it is one, or one is it, whichever is more; one where it is not known."""
+        value = self.estimate.value if self.estimate else 1.0
+        return max(value, 1 / value) if value > 0 else 1.0
+
     def agreement(self, *, expected: float, low: float, high: float) -> Agreement:
         """Whether it agrees with ``expected``, where ``low`` to ``high`` is close enough."""
         shown = self.estimate
@@ -50,6 +56,9 @@ class Compared:
         if not low <= shown.value <= high and not self.low <= expected <= self.high:
             return Agreement.DEVIATES
         return Agreement.UNDECIDED
+
+
+Judge = Callable[[Compared], Agreement]
 
 
 def together(found: Sequence[Agreement]) -> Agreement:
@@ -105,7 +114,7 @@ def of_replicates(
     *,
     starts: int,
     messages: int,
-    freedom: int,
+    freedom: float,
     least: int,
     comparisons: int,
     signed: bool,
@@ -127,6 +136,28 @@ def of_replicates(
 
     shown = Estimate(value, *ends(1), starts, messages, Basis.STARTS)
     return Compared(shown, *ends(comparisons))
+
+
+def stepwise(
+    count: int, compare: Callable[[int, list[int]], Compared], agreement: Judge
+) -> list[tuple[Compared, Agreement]]:
+    """Which of several like things are odd: each is compared with those that are not.
+
+    ``compare(i, others)`` is thing i over the others. The one that deviates most is set aside, as
+    the others would seem to deviate from it, and the rest are compared again; of the last two it
+    cannot be told which is odd, so both deviate.
+    """
+    even = list(range(count))
+    while True:
+        found = {i: compare(i, [k for k in even if k != i]) for i in range(count)}
+        odd = [i for i in even if agreement(found[i]) is Agreement.DEVIATES]
+        if not odd or len(even) <= 2:
+            break
+        even.remove(max(odd, key=lambda i: found[i].factor))
+    aside = set(range(count)) - set(even)
+    return [
+        (found[i], Agreement.DEVIATES if i in aside else agreement(found[i])) for i in range(count)
+    ]
 
 
 def in_words(figure: Mapping[str, Any]) -> str:
