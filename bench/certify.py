@@ -20,6 +20,7 @@ from scenarios.model import Freeze, Loop, NetworkDelay, Scenario
 
 FOLDER = ROOT / "scenarios" / "certify"
 DELAYS_MS = (0.0, 1.0, 5.0, 10.0, 50.0)
+FLOOR_MESSAGES = 100
 QUICK_FREEZE = 1 / 3
 """What a freeze, and the load around it, is scaled by in the quick profile."""
 
@@ -43,6 +44,7 @@ def certificate_request(
         out=out,
         argv=tuple(map(without_password, argv)),
         components_root=COMPONENTS,
+        floor_messages=FLOOR_MESSAGES,
         direct=direct,
     )
 

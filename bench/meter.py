@@ -24,7 +24,7 @@ from runtime.spans import OK, PROCESS, Spool
 
 FORMAT = 1
 FILE = "meter.json"
-PAIRS, QUICK_PAIRS = 24, 8
+PAIRS, QUICK_PAIRS = 20, 8
 MESSAGES = 15
 """Of one batch: short enough that drift is the same on both sides of a pair."""
 RATE_HZ = 100.0

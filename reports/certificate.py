@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reports import measures
 from reports.evidence import Evidence, gather
-from reports.executions import Floats
 from reports.frozen import freezes
 from reports.integrity import RESIDUAL_ALLOWED, RESIDUAL_LIMIT, total
 from reports.meter import clocks, probe_overhead, read_meter
 from reports.recovered import BOUND_MS, BOUND_SHARE, by_start, component_delays, network_delays
 from reports.rundir import read_run
-from reports.shown import Check, Json, Shown, all_of, apart
+from reports.shown import Check, Figure, Json, Of, Shown, all_of, apart, average, median
 from reports.stats import MIN_STARTS
 
 FORMAT = 1
@@ -69,35 +66,49 @@ def certify(run_dir: Path) -> dict[str, Any]:
 
 
 def same(evidence: Evidence) -> Check:
-    """A against A: the ratio of their mean hops; its half width is what the meter can resolve."""
+    """A against A: what their hops differ by; the half width is what the meter can resolve."""
     check = "a-against-a", "A flow measured twice is the same flow"
     cells = [cell for name in SAME for cell in evidence.cells.get(name, ())]
     if len(cells) != len(SAME):
         doubts = evidence.doubts([s.name for s in evidence.run.scenarios if s.name in SAME])
         return Check(*check, Shown.UNDECIDED, "; ".join(doubts) or "not measured")
     first, second = (by_start(cell, measures.hops) for cell in cells)
-    difference = apart(first, second, _log_mean, "x", SAME_CONFIDENCE)
-    if difference is None or difference.low is None or difference.high is None:
-        return Check(*check, Shown.UNDECIDED, f"fewer than {MIN_STARTS} starts of each")
-    ratio, low, high = (math.exp(v) for v in (difference.value, difference.low, difference.high))
-    resolution = math.exp((difference.high - difference.low) / 2) - 1
-    figure = difference.document() | {"value": ratio, "low": low, "high": high}
-    rows: tuple[Json, ...] = (
-        {
-            "label": "mean hop of A over that of A, again", "figure": figure,
-            "confidence": SAME_CONFIDENCE, "resolution": resolution, "limit": RESOLUTION_LIMIT,
-        },
-    )  # fmt: skip
-    said = (
-        f"ratio {ratio:.3f} ({low:.3f} to {high:.3f} at {SAME_CONFIDENCE:.0%}) of "
-        f"{difference.starts} starts each: differences below {resolution:.1%} are not told apart"
+    rows = []
+    for name, of in (("mean", average), ("p50", median)):
+        row = _ratio(name, apart(first, second, _log(of), "x", SAME_CONFIDENCE))
+        if row is None:
+            return Check(*check, Shown.UNDECIDED, f"fewer than {MIN_STARTS} starts of each")
+        rows.append(row)
+    said = "; ".join(
+        f"{row['name']} {row['figure']['value']:.3f} ({row['figure']['low']:.3f} to "
+        f"{row['figure']['high']:.3f})"
+        for row in rows
     )
-    if not low <= 1 <= high:
-        return Check(*check, Shown.NOT_SHOWN, f"{said}; the interval does not contain 1", rows)
+    resolution = rows[-1]["resolution"]
+    said = (
+        f"hops of A over those of A, again, at {SAME_CONFIDENCE:.0%}: {said}; p50s that differ by "
+        f"less than {resolution:.1%} are not told apart"
+    )
+    if not all(row["figure"]["low"] <= 1 <= row["figure"]["high"] for row in rows):
+        return Check(*check, Shown.NOT_SHOWN, f"{said}; not both contain 1", tuple(rows))
     if resolution > RESOLUTION_LIMIT:
         said += f"; that is more than {RESOLUTION_LIMIT:.0%}: too noisy a machine to say"
-        return Check(*check, Shown.UNDECIDED, said, rows)
-    return Check(*check, Shown.SHOWN, said, rows)
+        return Check(*check, Shown.UNDECIDED, said, tuple(rows))
+    return Check(*check, Shown.SHOWN, said, tuple(rows))
+
+
+def _ratio(name: str, logarithms: Figure | None) -> Json | None:
+    """A row from the difference of logarithms; None without an interval."""
+    if logarithms is None or logarithms.low is None or logarithms.high is None:
+        return None
+    value, low, high = (math.exp(v) for v in (logarithms.value, logarithms.low, logarithms.high))
+    return {
+        "name": name, "label": f"{name} hop of A over that of A, again",
+        "figure": logarithms.document() | {"value": value, "low": low, "high": high},
+        "confidence": SAME_CONFIDENCE,
+        "resolution": math.exp((logarithms.high - logarithms.low) / 2) - 1,
+        "limit": None,
+    }  # fmt: skip
 
 
 def conservation(evidence: Evidence) -> Check:
@@ -140,8 +151,9 @@ def failed(checks: Sequence[Json]) -> list[str]:
     ]
 
 
-def _log_mean(values: Floats) -> float:
-    return float(np.log(values.mean()))
+def _log(of: Of) -> Of:
+    """The logarithm of a start's statistic: ratios become differences."""
+    return lambda values: math.log(of(values))
 
 
 def _said(wrong: dict[str, int]) -> str:

@@ -125,11 +125,11 @@ def _judge(loop: str, frozen: _Frozen) -> tuple[Shown, str]:
         f"p90 {frozen.corrected_ms:.0f} ms from the intended send, {frozen.uncorrected_ms:.4g} ms "
         f"from the actual one"
     )
-    if frozen.predicted_ms <= MILLISECONDS_MS:
-        return Shown.UNDECIDED, f"{said}; the freeze was too short to show at the p90"
     if frozen.off_schedule:
         what = "intended instants are not those of an evenly spaced schedule: the system moves them"
         return Shown.NOT_SHOWN, f"{said}; {frozen.off_schedule} {what}"
+    if frozen.predicted_ms <= MILLISECONDS_MS:
+        return Shown.UNDECIDED, f"{said}; the freeze was too short to show at the p90"
     if not least <= frozen.corrected_ms <= most:
         what = f"the instants of the freeze say {frozen.predicted_ms:.0f} ms"
         return Shown.NOT_SHOWN, f"{said}; {what}"
