@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""
 _RESTORE = "Keep the file, and restore it from a copy; or start with a new folder"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# The second: from sqlite3 itself, where SQLite's message quotes a damaged schema.
+_FAILURES = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Database:
@@ -59,7 +62,7 @@ class Database:
             raise self._failure(error) from error
         try:
             self._prepare(may_create=may_create)
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             failure = self._failure(error)
             self._connection.close()
             raise failure from error
@@ -113,7 +116,7 @@ class Database:
                 raise StoreError("the store has been closed", where=str(self.path))
             try:
                 yield self._connection
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 raise self._failure(error) from error
 
     def _prepare(self, *, may_create: bool) -> None:
@@ -140,6 +143,10 @@ class Database:
         found = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
         if found != ["ok"]:
             raise self.damaged("; ".join(map(str, found)))
+        if lost := connection.execute("PRAGMA foreign_key_check").fetchone():
+            raise self.damaged(f"a row of {lost[0]} has lost the row of {lost[2]} that it is about")
+        if not is_new and _tables(connection) != _our_tables():
+            raise self.damaged(f"its tables are not those of schema {SCHEMA}")
         if self._pragma("journal_mode = WAL") != "wal":
             raise StoreError(
                 "its file system cannot hold a write-ahead log",
@@ -158,10 +165,10 @@ class Database:
         with closing(self._connection.execute(f"PRAGMA {text}")) as cursor:
             return cursor.fetchone()[0]
 
-    def _failure(self, error: sqlite3.Error) -> StoreError:
+    def _failure(self, error: Exception) -> StoreError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what, remedy = f"SQLite failed: {error}", "Look at the file, and at the disk it is on"
-        if code in _DAMAGED:
+        if code in _DAMAGED or isinstance(error, UnicodeDecodeError):
             what, remedy = f"damaged: {error}", _RESTORE
         elif code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             shared = self.path.with_name(f"{self.path.name}-shm")
@@ -174,6 +181,18 @@ class Database:
         elif code == sqlite3.SQLITE_FULL:
             what, remedy = "the disk is full; nothing was changed", "Make room, and try again"
         return StoreError(what, where=str(self.path), remedy=remedy)
+
+
+def _tables(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {tuple(row) for row in rows}
+
+
+@cache
+def _our_tables() -> set[tuple[str, str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA_FILE.read_text(encoding="utf-8"))
+        return _tables(connection)
 
 
 def as_json(value: object, what: str, *, most_bytes: int) -> str:

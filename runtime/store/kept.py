@@ -42,8 +42,10 @@ class Snapshots:
         )
         if not rows:
             return {}
-        found = self._database.parsed(rows[0]["content"], f"the snapshot of {step!r}")
-        assert isinstance(found, dict)
+        what = f"the snapshot of {step!r}"
+        found = self._database.parsed(rows[0]["content"], what)
+        if not isinstance(found, dict):
+            raise self._database.damaged(f"{what} is no object")
         return found
 
     def reset(self, flow: str, step: str | None = None) -> int:
