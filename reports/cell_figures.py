@@ -90,13 +90,14 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
 
 
 def floor_multiple(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Estimate | None:
-    """Hop p50 of each realtime start over the bare broker hop's; their mean.
+    """Hop p50 as a multiple of the bare broker hop's; None in ordinary flows and without a floor.
 
-    The floor is the one measured right after the start, or else the run's.
+    Each hop is taken as a multiple of the floor that was measured right after its start, or else of
+    the run's, and the p50 is that of all of them: quantiles of starts are not averaged.
     """
     if cell.ordinary:
         return None
-    ratios: list[Floats] = []
+    multiples: list[Floats] = []
     messages = 0
     for part in cell.parts:
         own: Mapping[str, Any] = part.trial.record.floor or {}
@@ -105,8 +106,8 @@ def floor_multiple(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Estima
         if not floor_ms or not hops.size:
             continue
         messages += int(part.judged.sum())
-        ratios.append(np.array([np.median(hops) / floor_ms]))
-    found = mean(Samples.of(ratios), bootstrap)
+        multiples.append(hops / floor_ms)
+    (found,) = quantiles(Samples.of(multiples, max(cell.containers - 1, 1)), (0.5,), bootstrap)
     return replace(found, count=messages) if found else None
 
 

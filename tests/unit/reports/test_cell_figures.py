@@ -99,14 +99,23 @@ def test_lengths_are_cells(tmp_path: Path) -> None:
 
 
 def test_floor_multiple_is_per_start(tmp_path: Path) -> None:
-    """The multiple is hop p50 over the floor of the same start; without one, over the run's."""
-    root = three_starts(tmp_path)
+    """Each hop is over the floor of the same start; the multiple is the p50 of all of them."""
+
+    def shape(_: int) -> list[Json]:
+        return [
+            record
+            for trace in range(1, 11)
+            for record in tiny.message(trace, at_ms=100.0 * trace, first=trace == 1)
+        ]
+
+    root = tiny.run(tmp_path, tiny.starts(3, shape))
     for index, p50 in enumerate((6.5, 13.0, 3.25), start=1):
         file = tmp_path / f"trials/{index:04d}/trial.json"
         amend(file, lambda t, p50=p50: t.update(floor={"p50": p50}))  # type: ignore[misc]
     multiple = first_cell(root)["floor_multiple"]
-    assert multiple["value"] == pytest.approx((1.0 + 0.5 + 2.0) / 3)
-    assert (multiple["starts"], multiple["messages"]) == (3, 6)
+    # Hops take 7 and 6 ms: the multiples are 7 and 6 over 13, over 6.5 and over 3.25.
+    assert multiple["value"] == pytest.approx((7 / 6.5 + 6 / 6.5) / 2)
+    assert (multiple["starts"], multiple["messages"]) == (3, 27)
 
 
 def test_histogram_holds_every_message(tmp_path: Path) -> None:
