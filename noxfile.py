@@ -135,6 +135,12 @@ def micro(session: nox.Session) -> None:
 
 
 @nox.session
+def certify(session: nox.Session) -> None:
+    """Measure the meter itself: known delays, a freeze, its own overhead, its clocks."""
+    run_module(session, "bench", "certify", *session.posargs)
+
+
+@nox.session
 def images(session: nox.Session) -> None:
     """Build the container images ahead of a run."""
     run_module(session, "bench", "images", *session.posargs)

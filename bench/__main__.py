@@ -1,4 +1,4 @@
-"""The one front door: ``python -m bench run | report | gate | doctor | images``.
+"""The one front door: ``python -m bench run | certify | report | gate | doctor | images``.
 
 Thin: arguments in, one use case, an exit code out. The only module that sees both what measures and
 what explains.
@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from runtime.errors import HopbenchError, InputError, LaunchError
+from runtime.errors import HopbenchError, InputError
 from scenarios.model import Scenario
 
 if TYPE_CHECKING:
@@ -96,8 +95,28 @@ def _parser() -> argparse.ArgumentParser:
         help="end within this time, such as 5m (default with --precision: 10m); alone: as many "
         "trials as fit",
     )
+    run.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="DIR",
+        help="what `certify` made (a folder or its certificate.json): kept with the run, reported",
+    )
     run.add_argument("--report", action="store_true", help="make the report as well")
     run.set_defaults(handler=_run)
+
+    certify = commands.add_parser(
+        "certify", help="measure the meter itself: known delays, a freeze, its own overhead"
+    )
+    certify.add_argument(
+        "--launcher", default="auto", help="auto (default), docker: containers, process: processes"
+    )
+    certify.add_argument(
+        "--broker", default="auto", help="auto (default), rabbitmq, nats, or an amqp/nats URL"
+    )
+    certify.add_argument("--out", type=Path, help="the run directory to make (default: runs/TIME)")
+    certify.add_argument("--seed", type=_seed, help="as for run (default: new)")
+    certify.add_argument("--quick", action="store_true", help="less of everything: to try it out")
+    certify.set_defaults(handler=_certify)
 
     report = commands.add_parser("report", help="make results.json and index.html from a run")
     report.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -164,6 +183,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from bench import session
     from bench.choice import choose, without_password
     from bench.generators import shared
+    from bench.progress import measure
     from bench.request import Request
     from scenarios.files import load_claims
 
@@ -183,35 +203,10 @@ def _run(arguments: argparse.Namespace) -> int:
         argv=tuple(map(without_password, sys.argv[1:])),
         components_root=_COMPONENTS,
         wish=_wish(arguments),
+        certificate=_given_certificate(arguments.certificate),
     )
     console = Console(stderr=True)
-    place = "containers" if choice.launcher == "docker" else "processes"
-    console.print(
-        f"hopbench: steps as {place} ({choice.launcher_reason}), "
-        f"{choice.broker} ({choice.broker_reason}), seed {request.seed}",
-        highlight=False,
-        markup=False,
-    )
-    _sweep(console)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    ) as bar:
-        task = bar.add_task("preparing", total=None)
-        result = session.run(
-            request,
-            session.Progress(
-                phase=lambda text: bar.update(task, description=text),
-                step=lambda done, planned: bar.update(task, completed=done, total=planned),
-            ),
-        )
-    for note in result.notes:
-        console.print(f"hopbench: {note}", highlight=False, markup=False)
-    for problem in result.problems:
-        console.print(f"hopbench: {problem}", style="yellow", highlight=False, markup=False)
+    result = measure(request, console)
     reached = _show_precision(result.precision, console)
     path = result.folder
     if arguments.report:
@@ -222,6 +217,44 @@ def _run(arguments: argparse.Namespace) -> int:
     if result.problems:
         return ERROR
     return OK if reached else UNDECIDED
+
+
+def _given_certificate(path: Path | None) -> Mapping[str, Any] | None:
+    if path is None:
+        return None
+    from reports.certificate_file import read_certificate
+
+    return read_certificate(path)
+
+
+def _certify(arguments: argparse.Namespace) -> int:
+    from bench import session
+    from bench.certify import certificate_request
+    from bench.choice import choose
+    from bench.progress import measure
+    from reports.certificate import certify
+    from reports.certificate_file import FILE, write_certificate
+    from reports.render.terminal import render_certificate
+
+    console = Console(stderr=True)
+    request = certificate_request(
+        choose(arguments.launcher, arguments.broker),
+        seed=session.new_seed() if arguments.seed is None else arguments.seed,
+        out=arguments.out or session.default_out(),
+        quick=arguments.quick,
+        argv=sys.argv[1:],
+    )
+    result = measure(request, console)
+    if result.status == "interrupted":
+        print(result.folder)
+        return INTERRUPTED
+    with console.status("analysing"):
+        document = certify(result.folder)
+        write_certificate(document, result.folder / FILE)
+    page = _make_report(result.folder)
+    render_certificate(document, Console())
+    print(page)
+    return {"shown": OK, "not shown": MISSED}.get(document["verdict"], UNDECIDED)
 
 
 def _show_precision(section: Mapping[str, Any] | None, console: Console) -> bool:
@@ -269,19 +302,6 @@ def _scenarios(names: Sequence[str]) -> tuple[Scenario, ...]:
     if problems:
         raise ScenarioError(tuple(problems), remedy="Nothing was started")
     return tuple(loaded.values())
-
-
-def _sweep(console: Console) -> None:
-    from runtime.launch import leftovers
-
-    try:
-        removed = leftovers.clean().leftovers
-    except LaunchError as error:
-        # What an earlier run left must not keep this one from measuring.
-        console.print(f"hopbench: {error}", style="yellow", highlight=False, markup=False)
-        return
-    for each in removed:
-        console.print(f"hopbench: removed a leftover: {each}", highlight=False, markup=False)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ("provision", "tests", "lint", "types", "imports", "micro", "measure", "gate")
+STEPS = ("provision", "tests", "lint", "types", "imports", "micro", "certify", "measure", "gate")
 
 
 def script(path: Path, body: str) -> None:
@@ -67,7 +67,9 @@ def test_steps_know_that_they_run_in_ci(tree: Path) -> None:
     assert log.splitlines() == ["python3 -m venv .venv CI=true", "nox -s tests CI=true"]
 
 
-@pytest.mark.parametrize("session", ["tests", "lint", "types", "imports", "micro", "bench", "gate"])
+@pytest.mark.parametrize(
+    "session", ["tests", "lint", "types", "imports", "micro", "certify", "bench", "gate"]
+)
 def test_one_failing_step_fails_the_run(tree: Path, session: str) -> None:
     """The failure of any step fails the run, is named, and keeps no other step from running."""
     done = run(tree, fails=session)
@@ -79,6 +81,28 @@ def test_one_failing_step_fails_the_run(tree: Path, session: str) -> None:
         f"failed: {name} (exit 7)" for name in failed
     }
     assert lines[-1] == f"{len(STEPS) - len(failed)} passed, {len(failed)} failed"
+
+
+def test_certificate_goes_with_the_measured_run(tree: Path) -> None:
+    """What certify has made is given to the measurement, also when it is not valid."""
+    folder = ".ci-artifacts/certificate"
+    body = (
+        'echo "$(basename "$0") $*"; case " $* " in *" certify "*) '
+        f'mkdir -p {folder}; echo "{{}}" > {folder}/certificate.json; exit 3;; esac'
+    )
+    script(tree / ".venv" / "bin" / "nox", body)
+    done = run(tree)
+    assert "failed: certify (exit 3)" in done.stdout.splitlines()
+    measured = (tree / ".ci-artifacts" / "measure.log").read_text()
+    assert f"--certificate {folder}" in measured
+
+
+def test_without_a_certificate_the_run_is_measured(tree: Path) -> None:
+    """A certify that made nothing fails, and the measurement is made without a certificate."""
+    run(tree, fails="certify")
+    measured = (tree / ".ci-artifacts" / "measure.log").read_text()
+    assert "-s bench" in measured
+    assert "--certificate" not in measured
 
 
 def test_readme_without_test_command_stops_the_run(tree: Path) -> None:

@@ -67,7 +67,7 @@ def test_readme_shows_the_commands_there_are() -> None:
     assert set(readme_commands()) == set(listed)
 
 
-@pytest.mark.parametrize("command", ["run", "report", "gate", "doctor", "images"])
+@pytest.mark.parametrize("command", ["run", "certify", "report", "gate", "doctor", "images"])
 def test_readme_shows_the_options_there_are(command: str) -> None:
     """For each command, the README and the program's own help name the same options."""
     offered = set(re.findall(r"(--[a-z]+)", bench_help(command))) - {"--help"}
