@@ -21,6 +21,18 @@ def lines(section: Section) -> list[str]:
     return [_plain(text) for text in (summary(section), *_short(section))]
 
 
+def view(section: Section | None) -> dict[str, Any] | None:
+    """What the page shows; None where no precision and no budget was asked for."""
+    if section is None:
+        return None
+    return {
+        "summary": capitalised(summary(section)),
+        "asked": section.get("asked"),
+        "empty": empty(section),
+        "rows": rows(section),
+    }
+
+
 def summary(section: Section) -> str:
     """What was asked, how long it took, and why it ended."""
     asked = section.get("asked")
@@ -63,6 +75,11 @@ def empty(section: Section) -> list[str]:
             tried = counted(cell.get("trials") or 0, "trial")
             found.append(f"{place}: nothing is known after {tried}")
     return found
+
+
+def capitalised(text: str) -> str:
+    """A sentence's beginning; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def percent(share: float | None) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.render.claim_rows import Row, one_line, rows
+from reports.render.precision import lines
 
 STYLES = {"met": "green", "missed": "bold red", "undecided": "yellow"}
 
@@ -28,6 +29,9 @@ def render_terminal(results: Mapping[str, Any], console: Console) -> None:
             limit = f", limit {row.limit}" if row.limit else ""
             measured = f"{row.measured}{limit}: " if row.measured else ""
             _print(console, f"{row.verdict:9} {row.id:4} {measured}{row.reason}")
+    if results.get("precision"):
+        for line in lines(results["precision"]):
+            _print(console, one_line(line))
     for problem in results["problems"]:
         _print(console, f"! {one_line(problem)}", "yellow")
 

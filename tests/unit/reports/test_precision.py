@@ -50,10 +50,13 @@ def test_half_width_is_relative() -> None:
     assert FIGURE.half_width == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("unknown", [{"low": None}, {"high": None}, {"value": 0.0}])
-def test_without_an_interval_nothing_is_known(unknown: dict[str, float | None]) -> None:
+@pytest.mark.parametrize(
+    "figure",
+    [replace(FIGURE, low=None), replace(FIGURE, high=None), replace(FIGURE, value=0.0)],
+    ids=["low", "high", "zero"],
+)
+def test_without_an_interval_nothing_is_known(figure: Wanted) -> None:
     """No interval, or a value of zero: no half width, no forecast, and not reached."""
-    figure = replace(FIGURE, **unknown)
     assert (figure.half_width, figure.needed_trials(0.05)) == (None, None)
     document = figure.document(0.5)
     assert (document["reached"], document["needed_starts"]) == (False, None)
