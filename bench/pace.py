@@ -156,11 +156,11 @@ def _late(one: Pace) -> list[str]:
     behind_ms = 1e3 * (taken_s - planned_s)
     if taken_s * RATE_LIMIT > planned_s and behind_ms > WAKING_MS:
         found.append(
-            f"{one.name} reached {one.achieved_rate_hz:.1f} of "
-            f"{one.target_rate_hz:.1f} messages a second"
+            f"{one.name} reached {one.achieved_rate_hz:.1f} messages a second {_of(one)} where "
+            f"{one.target_rate_hz:.1f} messages a second were due"
         )
     if one.lag_p99_ms > LAG_LIMIT_MS:
-        found.append(f"{one.name} was late by {one.lag_p99_ms:.1f} ms (p99)")
+        found.append(f"{one.name} was late by {one.lag_p99_ms:.1f} ms {_of(one)} at p99")
     return found
 
 
@@ -168,5 +168,10 @@ def _busy(one: Pace) -> list[str]:
     share = one.cpu_share
     if share is None or one.ran_s is None or one.ran_s < CPU_LEAST_S or share <= CPU_LIMIT:
         return []
-    limit = f"its limit is {CPU_LIMIT:.0%}; share the schedule among more (load.processes)"
-    return [f"{one.name} used {share:.0%} of a core, {limit}"]
+    limit = f"limit {100 * CPU_LIMIT:.0f} %; share the schedule among more (load.processes)"
+    return [f"{one.name} used {100 * share:.0f} % {_of(one)} of a core, {limit}"]
+
+
+def _of(one: Pace) -> str:
+    """What a figure of one trial rests on, as reports write it."""
+    return f"(no interval: fewer than 3 starts; 1 start, {one.sent} messages)"

@@ -18,6 +18,7 @@ from reports.verdict import (
     all_of,
     decide,
     describe,
+    describe_one,
     number,
     resting_on,
     side,
@@ -28,6 +29,8 @@ from reports.warmup import warm_up
 from scenarios.model import Claim
 
 NO_TARGET = "the claim has no limit"
+ADDS_UP_MS = 0.001
+"""Rounding of nanoseconds to milliseconds explains less than this."""
 
 
 def execution_s(claim: Claim, evidence: Evidence) -> Decision:
@@ -37,11 +40,11 @@ def execution_s(claim: Claim, evidence: Evidence) -> Decision:
         return mean(_scaled(cell.samples(measures.end_to_end), 1e-3), evidence.bootstrap)
 
     def parts(cell: Cell) -> str:
-        inside = cell.samples(measures.component)
-        whole = cell.samples(measures.end_to_end)
-        share = inside.values.sum() / whole.values.sum() if whole.count else 0.0
+        inside = mean(cell.samples(measures.component), evidence.bootstrap)
+        if inside is None:
+            return ""
         return (
-            f"{share:.1%} of it inside the components, the rest starting and stopping "
+            f"of it {describe(inside, 'ms')} inside the components, the rest starting and stopping "
             f"{cell.containers} containers"
         )
 
@@ -85,8 +88,7 @@ def warm_up_s(claim: Claim, evidence: Evidence) -> Decision:
         if first is None or rest is None:
             return ""
         return (
-            f"the first message took {number(first.value)} ms, "
-            f"the later ones {number(rest.value)} ms"
+            f"the first message took {describe(first, 'ms')}, the later ones {describe(rest, 'ms')}"
         )
 
     return _worst_cell(claim, evidence, seconds, "mean warm-up", cold)
@@ -105,20 +107,19 @@ def warm_end_to_end_max_ms(claim: Claim, evidence: Evidence) -> Decision:
     over = int((values > target.limit).sum())
     starts = min(samples.starts for samples in warm)
     (p99,) = quantiles(warm[0], (0.99,), evidence.bootstrap) if len(warm) == 1 else (None,)
-    tail = f"p99 {number(p99.value)} ms" if p99 else f"p99 needs {needed(0.99)} messages"
-    reason = (
-        f"slowest of {values.size} warm executions in {starts} starts: {number(slowest)} ms; {tail}"
-    )
+    tail = f"p99 {describe(p99, 'ms')}" if p99 else f"p99 needs {needed(0.99)} messages"
+    seen = describe_one(slowest, "ms", starts=starts, messages=values.size)
+    reason = f"slowest warm execution {seen}; {tail}"
     if over:
         return Decision(
             Verdict.MISSED, f"{over} warm executions were over the limit; {reason}",
-            slowest, slowest, slowest,
+            slowest, slowest, slowest, starts, values.size,
         )  # fmt: skip
     enough = starts >= MIN_STARTS
     return Decision(
         Verdict.MET if enough else Verdict.UNDECIDED,
         reason if enough else f"{reason}; {MIN_STARTS} starts are needed",
-        slowest, slowest, slowest,
+        slowest, slowest, slowest, starts, values.size,
     )  # fmt: skip
 
 
@@ -148,13 +149,10 @@ def overhead_per_hop_ms(claim: Claim, evidence: Evidence) -> Decision:
         return undecided(f"flows of {missing or 'more than one'} containers have no valid start")
     verdict = all_of([side(share, target) for share in shares.values()])
     worst = max(shares.values(), key=lambda share: share.value)
-    per_length = ", ".join(
-        f"{n}: {number(overheads[n])} ms ({number(shares[n].value)} a hop)" for n in sorted(shares)
-    )
+    per_length = ", ".join(f"{n}: {describe(shares[n], 'ms')}" for n in sorted(shares))
     reason = (
-        f"overhead by number of containers {per_length}; "
-        f"hop means add up to it within {number(max(worst_gap, 0.001))} ms"
-        f"{_expected(claim, overheads)}"
+        f"overhead per hop by number of containers {per_length}; "
+        f"hop means {_adding_up(worst_gap, worst)}{_expected(claim, shares)}"
     )
     if verdict is Verdict.UNDECIDED:
         reason += f"; {why_open(list(shares.values()), target)}"
@@ -182,7 +180,7 @@ def execution_band_ms(claim: Claim, evidence: Evidence) -> Decision:
             judged[_cell_words(cell)] = (found, side(found, target))
         if not band["low_ms"] <= found.value <= target.limit:
             edge = "below" if found.value < band["low_ms"] else "above"
-            outside[edge].append(f"{_cell_words(cell)}: {number(found.value)} ms")
+            outside[edge].append(f"{_cell_words(cell)}: {describe(found, 'ms')}")
     reach = f"an API time of {number(band['api_low_ms'])} to {number(band['api_high_ms'])} ms"
     if not judged:
         return undecided(f"no cell has {reach}")
@@ -243,11 +241,11 @@ def resource_ratio(claim: Claim, evidence: Evidence) -> Decision:
         if kind == resources.CPU and not idle_seen:
             even = "at most: no time without load was watched"
         else:
-            even = _break_even(ours[kind], theirs[kind], work[kind], rate_hz)
-        words.append(
-            f"{_words(kind)} {number(ours[kind].values.mean())} to "
-            f"{number(theirs[kind].values.mean())} (x {number(estimate.value)}, {even})"
-        )
+            even = _break_even((ours[kind], theirs[kind], work[kind]), rate_hz, evidence)
+        both = [mean(samples[kind], evidence.bootstrap) for samples in (ours, theirs)]
+        unit = resources.UNITS[kind]
+        shown = " to ".join(describe(one, unit) for one in both if one is not None)
+        words.append(f"{_words(kind)} {shown}, which is {describe(estimate, 'x')}; {even}")
     # Without idle time only an upper bound of the CPU ratio is known: it can meet, not miss.
     lacking = [
         _words(kind)
@@ -301,7 +299,7 @@ def _worst_cell(
     name = what if len(known) == 1 else f"{what} of the worst cell ({cell.name()})"
     decision = decide(worst, target, name, more(cell))
     verdict = all_of([side(estimate, target) for _, estimate in known])
-    return Decision(verdict, decision.reason, decision.value, decision.low, decision.high)
+    return replace(decision, verdict=verdict)
 
 
 def _scaled(samples: Samples, factor: float) -> Samples:
@@ -317,15 +315,26 @@ def _hop_means(cell: Cell) -> list[float]:
     ]
 
 
-def _expected(claim: Claim, overheads: dict[int, float]) -> str:
+def _adding_up(gap_ms: float, overhead: Estimate) -> str:
+    """Whether the means of the hops sum to the overhead."""
+    if gap_ms < ADDS_UP_MS:
+        return "add up to it"
+    missed = describe_one(gap_ms, "ms", starts=overhead.starts, messages=overhead.count)
+    return f"do not add up to it, by {missed}"
+
+
+def _expected(claim: Claim, shares: dict[int, Estimate]) -> str:
     containers, expected = (
         claim.parameters.get("containers"), claim.parameters.get("expected_ms"),
     )  # fmt: skip
-    if containers not in overheads or expected is None:
+    if containers not in shares or expected is None:
         return ""
+    hops, share = containers - 1, shares[containers]
+    low, high = (None if end is None else hops * end for end in (share.low, share.high))
+    whole = replace(share, value=hops * share.value, low=low, high=high)
     return (
-        f"; {containers} containers: {number(overheads[containers])} ms, "
-        f"where the platform says {number(float(expected))}"
+        f"; {containers} containers: {describe(whole, 'ms')}, "
+        f"where the platform says {number(float(expected))} ms"
     )
 
 
@@ -348,11 +357,17 @@ def _words(kind: str) -> str:
     }.get(kind, kind)
 
 
-def _break_even(ours: Samples, theirs: Samples, work: Samples, rate_hz: float) -> str:
-    """The arrival rate at which both flow types cost the same."""
+def _break_even(costs: tuple[Samples, Samples, Samples], rate_hz: float, evidence: Evidence) -> str:
+    """The arrival rate at which an ordinary message costs what a realtime one does.
+
+    ``costs`` are an ordinary message's, a realtime one's at the rate, and the part of the latter
+    that is work. At the rate sought, ordinary cost beyond that work is idle cost over the rate.
+    """
+    ours, theirs, work = costs
     fixed = float(work.values.mean()) if work.count else 0.0
-    idle_per_s = (float(theirs.values.mean()) - fixed) * rate_hz
-    beyond = float(ours.values.mean()) - fixed
-    if beyond <= 0 or idle_per_s <= 0:
+    idle = replace(theirs, values=60 * rate_hz * (theirs.values - fixed))
+    beyond = replace(ours, values=ours.values - fixed)
+    if beyond.values.mean() <= 0 or idle.values.mean() <= 0:
         return "no break-even"
-    return f"break-even at {number(60 * idle_per_s / beyond)} a minute"
+    found = ratio(idle, beyond, evidence.bootstrap)
+    return f"break-even at {describe(found, 'messages a minute')}" if found else "no break-even"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from reports.evidence import Evidence
 from reports.records import InstanceRecord
 from reports.trials import FAILED, Trial
-from reports.verdict import Decision, Verdict, number, undecided
+from reports.verdict import Decision, Verdict, describe_one, number, undecided
 from runtime.model import FlowType
 from scenarios.model import Claim
 
@@ -230,15 +230,17 @@ def uptime_s(claim: Claim, evidence: Evidence) -> Decision:
         return undecided(evidence.absence(claim.scenario) or "no flow was watched while it ran")
     needed_s = float(claim.parameters.get("needed_s", 0.0))
     longest = max(watched)
+    messages = sum(trial.executions.count for trial in evidence.valid(claim.scenario))
+    seen = describe_one(longest, "s", starts=len(watched), messages=messages)
     if longest < needed_s:
         return Decision(
             Verdict.UNDECIDED,
-            f"watched for {number(longest)} s at most; {number(needed_s)} s are needed",
-            longest, longest, longest,
+            f"watched for {seen} at most; {number(needed_s)} s are needed",
+            longest, longest, longest, len(watched), messages,
         )  # fmt: skip
     return Decision(
-        Verdict.MET, f"{len(watched)} flows ran until stopped, the longest {number(longest)} s",
-        longest, longest, longest,
+        Verdict.MET, f"{len(watched)} flows ran until stopped, the longest {seen}",
+        longest, longest, longest, len(watched), messages,
     )  # fmt: skip
 
 
@@ -251,7 +253,8 @@ def _launches(trial: Trial) -> Iterable[list[InstanceRecord]]:
 
 
 def _of_type(evidence: Evidence, mode: FlowType) -> str | None:
-    return next((s.name for s in evidence.run.scenarios if s.flow_type == mode), None)
+    names = (s.name for s in evidence.run.scenarios if s.flow_type == mode)
+    return next((name for name in names if not evidence.waits(name)), None)
 
 
 def _ended_alone(trial: Trial) -> list[InstanceRecord]:

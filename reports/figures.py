@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from reports.render.numbers import TIMES
+from reports.render.numbers import TIMES, of_stat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ def distribution(
         _histogram(above, histogram, whole, narrow=width < 600)
         _strips(below, rows, limits, narrow=width < 600)
 
-    described = "; ".join(f"{r.label}: mean {r.stat.get('mean')} ms" for r in rows)
+    described = "; ".join(f"{r.label}: mean {of_stat(r.stat).words()}" for r in rows)
     return _rendered(draw, width, height, key, "Latency distribution", described)
 
 
@@ -113,9 +113,8 @@ def overhead_by_length(points: Sequence[Point], *, width: float, key: str) -> Ma
         )
         _length(axes, points, narrow=width < 600)
 
-    described = "; ".join(
-        f"{p.containers} containers: {p.mean_ms:.3g} of {p.allowed_ms:.3g} ms" for p in points
-    )
+    described = ", ".join(f"{point.containers} containers" for point in points)
+    described = f"Flows of {described}; the figures stand in the table below"
     return _rendered(draw, width, height, key, "Overhead by number of containers", described)
 
 
@@ -326,7 +325,8 @@ def _inlined(source: str, key: str, title: str, description: str) -> Markup:
     assert size is not None
     opening = (
         f'<svg viewBox="0 0 {size[1]} {size[2]}" width="{size[1]}" height="{size[2]}" role="img" '
-        f'aria-labelledby="{key}-title" aria-describedby="{key}-desc" class="plot">'
+        f'aria-labelledby="{key}-title" aria-describedby="{key}-desc" class="plot" '
+        'data-kind="tick">'
         f'<title id="{key}-title">{escape(title)}</title>'
         f'<desc id="{key}-desc">{escape(description)}</desc>'
     )

@@ -147,7 +147,8 @@ def _stat(name: str, side: Mapping[str, Any]) -> Json | None:
         # Runs of before the samples were kept: the figures as they were stored, without intervals.
         given = {key: stored.get(key) for key in QUANTILES}
         bounds = dict.fromkeys(f"{key}_{end}" for key in QUANTILES for end in ("low", "high"))
-        return found | given | bounds | {"messages": stored.get("n") or 0}
+        rest = {"messages": stored.get("n") or 0, "basis": "unsampled"}
+        return found | given | bounds | rest
     ordered = np.sort(np.asarray(samples_ns, dtype=np.float64)) / unit_ns
     for key, p in QUANTILES.items():
         given_ = can_give(ordered.size, p)

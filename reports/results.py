@@ -12,7 +12,9 @@ import numpy as np
 from reports import measures
 from reports.cell_figures import cell_figures
 from reports.cells import Cell
+from reports.certificate_file import FILE, read_certificate, speaks_for
 from reports.claims import Judged, judge_all
+from reports.comparison import comparison
 from reports.evidence import Evidence, gather
 from reports.floor import MOVED_LIMIT, floor_figures, moved
 from reports.ledger import ledger
@@ -59,7 +61,7 @@ def analyse(run_dir: Path) -> Results:
             "failed": statuses.count(FAILED),
             "messages": sum(t.executions.count for t in evidence.trials if t.valid),
         },
-        "claims": [_claim(judged) for judged in judge_all(evidence)],
+        "claims": [_claim(judged, evidence) for judged in judge_all(evidence)],
         "figures": {
             scenario.name: _scenario(scenario, evidence)
             for scenario in run.scenarios
@@ -71,14 +73,23 @@ def analyse(run_dir: Path) -> Results:
             for scenario in run.scenarios
             if evidence.cells[scenario.name] and evidence.cells[scenario.name][0].ordinary
         },
+        "comparison": comparison(evidence),
         "integrity": ledger(evidence),
         "precision": section(evidence),
+        "certificate": _certificate(run_dir, run),
         "damaged": [
             {"file": one.file, "scenario": one.scenario, "what": one.what, "remedy": one.remedy}
             for one in data.damaged
         ],
         "problems": [*map(str, data.damaged), *data.problems, *problems(evidence)],
     }
+
+
+def _certificate(run_dir: Path, run: RunRecord) -> dict[str, Any] | None:
+    """The certificate of the meter that lies in the run directory; None where there is none."""
+    if not (run_dir / FILE).exists():
+        return None
+    return speaks_for(read_certificate(run_dir), run.run_id, environment(run))
 
 
 def write_results(results: Results, out: Path) -> None:
@@ -209,13 +220,17 @@ def _negative_transits(evidence: Evidence) -> list[str]:
     return found
 
 
-def _claim(judged: Judged) -> dict[str, Any]:
+def _claim(judged: Judged, evidence: Evidence) -> dict[str, Any]:
     claim, decision = judged.claim, judged.decision
+    cells = evidence.cells.get(claim.scenario, ())
+    starts, messages = decision.starts, decision.messages
     return {
         "id": claim.id, "statement": claim.statement, "verdict": decision.verdict.value,
         "value": decision.value, "low": decision.low, "high": decision.high,
         "unit": claim.target.unit if claim.target else _unit_of(claim.metric, decision.value),
         "limit": claim.target.limit if claim.target else None,
+        "starts": sum(cell.starts for cell in cells) if starts is None else starts,
+        "messages": sum(cell.messages for cell in cells) if messages is None else messages,
         "reason": decision.reason, "scenario": claim.scenario,
     }  # fmt: skip
 

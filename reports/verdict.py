@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reports.render.numbers import plain, reading, rests_on
 from reports.stats import MIN_STARTS, Basis, Estimate
 from scenarios.model import Target
 
@@ -19,13 +20,18 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict, its reason in words, and the figure it rests on (None: an observation)."""
+    """A verdict, its reason in words, and the figure it rests on (None: an observation).
+
+    ``starts`` and ``messages`` are the figure's; None where all of the scenario's were looked at.
+    """
 
     verdict: Verdict
     reason: str
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    starts: int | None = None
+    messages: int | None = None
 
 
 def undecided(reason: str) -> Decision:
@@ -83,9 +89,10 @@ def decide(estimate: Estimate | None, target: Target, what: str, more: str = "")
 
 def resting_on(estimate: Estimate, verdict: Verdict, reason: str) -> Decision:
     """A decision that rests on one figure; of an interval that cannot decide, it has no bounds."""
+    counts = (estimate.starts, estimate.count)
     if estimate.basis is not Basis.STARTS:
-        return Decision(verdict, reason, estimate.value)
-    return Decision(verdict, reason, estimate.value, estimate.low, estimate.high)
+        return Decision(verdict, reason, estimate.value, None, None, *counts)
+    return Decision(verdict, reason, estimate.value, estimate.low, estimate.high, *counts)
 
 
 def why_open(estimates: list[Estimate], target: Target) -> str:
@@ -100,13 +107,18 @@ def why_open(estimates: list[Estimate], target: Target) -> str:
 
 def describe(estimate: Estimate, unit: str) -> str:
     """A figure in words, with its interval and what it rests on."""
-    text = f"{number(estimate.value)} {unit}"
-    if estimate.low is not None and estimate.high is not None:
-        within_only = " within it" if estimate.starts == 1 else " within them"
-        note = within_only if estimate.basis is Basis.BLOCKS else ""
-        text += f" ({number(estimate.low)} to {number(estimate.high)}{note})"
-    starts = f"{estimate.starts} start{'' if estimate.starts == 1 else 's'}"
-    return f"{text} from {starts}, {estimate.count} messages"
+    return plain(
+        reading(
+            estimate.value, estimate.low, estimate.high, unit,
+            of=rests_on(estimate.starts, estimate.count), basis=estimate.basis,
+        ).words()
+    )  # fmt: skip
+
+
+def describe_one(value: float, unit: str, *, starts: int, messages: int) -> str:
+    """The largest, the longest, or another single observation, in words."""
+    of = rests_on(starts, messages)
+    return plain(reading(value, None, None, unit, of=of, why="single").words())
 
 
 def number(value: float) -> str:

@@ -7,7 +7,7 @@ not seen has no phase. The warm-up as a whole ends when the last step has handle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class Phase:
     name: str
     from_ms: Samples
     to_ms: Samples
+
+    def took_ms(self) -> Samples:
+        """How long it lasted."""
+        return replace(self.to_ms, values=self.to_ms.values - self.from_ms.values)
 
 
 @dataclass(frozen=True, slots=True)

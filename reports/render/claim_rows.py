@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.render.numbers import NO_BREAK, THIN, quantity, reading
+from reports.render.numbers import plain, quantity
+from reports.render.views import of_claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,9 @@ def one_line(text: object) -> str:
 
 
 def _row(claim: Mapping[str, Any]) -> Row:
+    shown = of_claim(claim)
+    measured = shown.words() if shown.given else ""
     unit = claim.get("unit") or ""
-    shown = reading(claim.get("value"), claim.get("low"), claim.get("high"), unit, missing="")
-    exact = claim.get("low") == claim.get("high")
-    measured = f"{shown.text} ({shown.interval})" if shown.interval and not exact else shown.text
     limit = claim.get("limit")
     return Row(
         id=one_line(claim["id"]),
@@ -52,5 +52,4 @@ def _row(claim: Mapping[str, Any]) -> Row:
 
 
 def _plain(text: str) -> str:
-    """Typographic spaces help on a page; in a log they are in the way of a search."""
-    return one_line(text.replace(NO_BREAK, " ").replace(THIN, ""))
+    return one_line(plain(text))

@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.render import svg
-from reports.render.numbers import counted, of_stat
+from reports.render import marks, svg
+from reports.render.numbers import Reading, of_stat
 
 PARTS = (
     ("client_out", "client-out", "part-out"),
@@ -23,9 +23,9 @@ _AXIS = 28.0
 
 
 def wide(cell: Mapping[str, Any], steps: list[str], noun: str) -> Markup:
-    """The flow from left to right, for at most four steps."""
+    """The flow from left to right, for at most three steps."""
     count = len(steps)
-    box = 150.0 if count <= 3 else 122.0
+    box = 150.0
     gap = min(290.0, (WIDE - 1 - _ENTRY - count * box) / max(count - 1, 1))
     top = 66.0
     middle = top + _BOX_HIGH / 2 - 8
@@ -36,7 +36,7 @@ def wide(cell: Mapping[str, Any], steps: list[str], noun: str) -> Markup:
     for index, hop in enumerate(_hops(cell, count)):
         parts += _hop_right(hop, left[index] + box, left[index + 1], middle)
     end = left[-1] + box
-    low = 208.0
+    low = 256.0
     parts += _bracket(cell, 8.0, end, low)
     return svg.drawing("flow-wide", WIDE, low + 32, *_words(cell, steps), parts)
 
@@ -47,7 +47,7 @@ def narrow(cell: Mapping[str, Any], steps: list[str], noun: str) -> Markup:
     top = 52.0
     parts = [
         svg.text(0, 14, "from the load generator", "t-soft"),
-        svg.text(_AXIS + 14, 38, f"ingress {of_stat(cell.get('ingress')).text}", "t-small"),
+        svg.figure(_AXIS + 14, 38, of_stat(cell.get("ingress")), "t-small", lead="ingress "),
         *_arrow_down(_AXIS, 22, top),
     ]
     hops = _hops(cell, len(steps))
@@ -59,15 +59,14 @@ def narrow(cell: Mapping[str, Any], steps: list[str], noun: str) -> Markup:
     bottom = top + len(steps) * high + (len(steps) - 1) * gap
     total = of_stat(cell.get("end_to_end"))
     parts += [
-        svg.text(0, bottom + 30, f"Whole execution {total.text}", "t-strong"),
-        svg.text(0, bottom + 48, f"mean, {total.interval}" if total.interval else "mean", "t-soft"),
+        svg.figure(0, bottom + 30, total, "t-strong", lead="Whole execution, mean ", below=18),
     ]
     return svg.drawing("flow-narrow", NARROW, bottom + 56, *_words(cell, steps), parts)
 
 
 def _words(cell: Mapping[str, Any], steps: list[str]) -> tuple[str, str]:
     hops = "; ".join(
-        f"{hop.get('from')} to {hop.get('to')}: mean {of_stat(hop.get('total')).text}"
+        f"{hop.get('from')} to {hop.get('to')}: mean {of_stat(hop.get('total')).words()}"
         for hop in cell.get("hops") or ()
     )
     return f"The flow: {', '.join(steps)}", f"Hops: {hops}" if hops else "No hop was measured."
@@ -93,17 +92,22 @@ def _box(
     name = svg.fitted(step, width - 28, 15)
     return [
         svg.rect(x, y, width, high, "box", 8),
-        svg.text(x + 14, y + (24 if tall else 19), f"{noun} {index + 1}", "t-soft"),
-        svg.text(x + 14, y + (46 if tall else 38), name, "t-name"),
-        svg.text(x + 14, y + (70 if tall else 56), f"process {process}", "t-small"),
+        svg.text(x + 14, y + (22 if tall else 19), f"{noun} {index + 1}", "t-soft", kind="name"),
+        svg.text(x + 14, y + (43 if tall else 38), name, "t-name", kind="name"),
+        svg.figure(
+            x + 14,
+            y + (65 if tall else 56),
+            process,
+            "t-small",
+            lead="process ",
+            below=16 if tall else 0,
+        ),
     ]
 
 
-def _process(cell: Mapping[str, Any], step: str) -> str:
-    for entry in cell.get("steps") or ():
-        if entry.get("id") == step:
-            return of_stat(entry.get("process")).text
-    return "not measured"
+def _process(cell: Mapping[str, Any], step: str) -> Reading:
+    own = [entry.get("process") for entry in cell.get("steps") or () if entry.get("id") == step]
+    return of_stat(own[0] if own else None)
 
 
 def _entry(cell: Mapping[str, Any], y: float) -> list[Markup]:
@@ -113,40 +117,32 @@ def _entry(cell: Mapping[str, Any], y: float) -> list[Markup]:
         svg.line(13, y, _ENTRY - 9, y, "wire"),
         _head_right(_ENTRY - 2, y),
         svg.text(0, y + 26, "ingress", "t-soft"),
-        svg.text(0, y + 42, of_stat(cell.get("ingress")).text, "t-small"),
+        svg.figure(0, y + 42, of_stat(cell.get("ingress")), "t-small", below=15),
     ]
 
 
 def _hop_right(hop: Mapping[str, Any], x1: float, x2: float, y: float) -> list[Markup]:
     total = of_stat(hop.get("total"))
-    median = of_stat(hop.get("total"), "p50")
     centre, left, room = (x1 + x2) / 2, x1 + 14, x2 - x1 - 30
-    under = f"mean, {total.interval}" if total.interval else "mean"
     return [
-        svg.text(centre, y - 76, total.text, "t-figure", "middle"),
-        svg.text(centre, y - 58, under, "t-soft", "middle"),
-        svg.text(centre, y - 40, f"p50 {median.text}" if median.given else "", "t-soft", "middle"),
+        svg.text(centre, y - 84, "mean", "t-soft", "middle"),
+        svg.figure(centre, y - 62, total, "t-figure", "middle", below=18),
         svg.line(x1, y, x2 - 9, y, "wire"),
         _head_right(x2 - 2, y),
         *_queue(centre, y),
         *_bar(hop, left, y + 36, room),
-        *_legend(hop, left, y + 67, room),
+        *_legend(hop, left, y + 67, room, below=14),
     ]
 
 
 def _hop_down(hop: Mapping[str, Any], y1: float, y2: float) -> list[Markup]:
     total = of_stat(hop.get("total"))
-    median = of_stat(hop.get("total"), "p50")
     left, room = 70.0, NARROW - 72
-    detail = [f"mean, {total.interval}" if total.interval else "mean"]
-    if median.given:
-        detail.append(f"p50 {median.text}")
     middle = (y1 + y2) / 2
     return [
         *_arrow_down(_AXIS, y1, y2),
         *_queue(_AXIS, middle - 4),
-        svg.text(left, y1 + 28, total.text, "t-figure"),
-        svg.text(left, y1 + 46, " · ".join(detail), "t-soft"),
+        svg.figure(left, y1 + 28, total, "t-figure", below=18),
         *_bar(hop, left, y1 + 60, room),
         *_legend(hop, left, y1 + 90, room),
     ]
@@ -165,28 +161,29 @@ def _bar(hop: Mapping[str, Any], x: float, y: float, width: float) -> list[Marku
     return drawn
 
 
-def _legend(hop: Mapping[str, Any], x: float, y: float, width: float) -> list[Markup]:
+def _legend(
+    hop: Mapping[str, Any], x: float, y: float, width: float, below: float = 0.0
+) -> list[Markup]:
     drawn: list[Markup] = []
     for row, (key, label, class_) in enumerate(PARTS):
-        base = y + row * 17
+        base = y + row * (17 + below)
         drawn += [
             svg.rect(x, base - 8, 8, 8, class_, 1.5),
             svg.text(x + 14, base, label, "t-small"),
-            svg.text(x + width, base, of_stat(hop.get(key)).text, "t-small", "end"),
+            svg.figure(x + width, base, of_stat(hop.get(key)), "t-small", "end", below=below),
         ]
     return drawn
 
 
 def _bracket(cell: Mapping[str, Any], x1: float, x2: float, y: float) -> list[Markup]:
     total = of_stat(cell.get("end_to_end"))
-    label = f"whole execution {total.text}" if total.given else "whole execution: not measured"
-    if total.interval:
-        label += f" (mean, {total.interval})"
-    half, centre = svg.width_of(label, 14) / 2 + 6, (x1 + x2) / 2
+    lead = "whole execution, mean "
+    half = svg.width_of(f"{lead}{total.text} ({total.bounds})", 14) / 2 + 6
+    centre = (x1 + x2) / 2
     return [
         svg.path(f"M{x1:.0f} {y + 6:.0f}v14H{centre - half:.0f}", "wire thin"),
         svg.path(f"M{x2:.0f} {y + 6:.0f}v14H{centre + half:.0f}", "wire thin"),
-        svg.text(centre, y + 25, label, "t-strong", "middle"),
+        svg.figure(centre, y + 25, total, "t-strong", "middle", lead=lead),
     ]
 
 
@@ -210,9 +207,14 @@ def _head_right(x: float, y: float) -> Markup:
     return svg.path(f"M{x:.1f} {y:.1f}l-9 -5v10z", "head")
 
 
-def caption(cell: Mapping[str, Any]) -> str:
+def caption(cell: Mapping[str, Any]) -> Markup:
     """Where the times of the drawing come from."""
-    return (
-        f"Means over {counted(cell.get('messages'), 'message')} in "
-        f"{counted(cell.get('starts'), 'start')}; the intervals are 95 % over starts."
+    stats = [cell.get("ingress"), cell.get("end_to_end")]
+    stats += [step.get("process") for step in cell.get("steps") or ()]
+    stats += [hop.get(part) for hop in cell.get("hops") or () for part in ("total", *_KEYS)]
+    return Markup("Means, with their {} intervals over starts; they rest on {}.").format(
+        marks.CONFIDENCE, marks.rests(*map(of_stat, stats))
     )
+
+
+_KEYS = tuple(key for key, _, _ in PARTS)

@@ -11,8 +11,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import figures
-from reports.render import flow, leads, numbers, timeline, views, waterfall
-from reports.render.numbers import Reading
+from reports.render import (
+    certificate,
+    flow,
+    leads,
+    marks,
+    numbers,
+    precision,
+    timeline,
+    views,
+    waterfall,
+)
 from reports.render.views import Found, Results
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -41,9 +50,17 @@ def render_html(results: Mapping[str, Any]) -> str:
         "length": _length(results),
         "volume": _volume(results),
         "scenarios": _scenarios(results),
+        "damaged": list(results.get("damaged") or ()),
         "floor": results.get("floor") or {},
         "floor_lead": leads.floor(results),
+        "floor_rows": views.floor_rows(results),
+        "floor_moved": views.floor_moved(results),
+        "moved": leads.moved(results.get("floor") or {}),
         "multiples": views.multiples(results),
+        "precision": precision.view(results.get("precision")),
+        "integrity": views.integrity_rows(results),
+        "meter": certificate.section(results),
+        "counted_names": views.COUNTS,
     }
     return _environment().get_template("report.html").render(context)
 
@@ -60,8 +77,14 @@ def _environment() -> Environment:
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     environment.globals.update(
         style=Markup(style),  # noqa: S704 - a file of this package
-        short=_short,
-        value=_value,
+        fig=marks.fig,
+        of=marks.of,
+        rests=marks.rests,
+        note=marks.note,
+        other=marks.other,
+        count=marks.count,
+        limit=marks.limit,
+        times=numbers.times,
         of_stat=numbers.of_stat,
         of_value=numbers.of_value,
         quantity=numbers.quantity,
@@ -72,33 +95,19 @@ def _environment() -> Environment:
     return environment
 
 
-def _short(shown: Reading) -> Markup:
-    """A reading with its interval below it. A page has thousands, so this is no template macro."""
-    if not shown.given:
-        return Markup("<em>{}</em>").format(shown.text)
-    if not shown.interval:
-        return Markup("<b>{}</b>").format(shown.text)
-    return Markup("<b>{}</b><small>{}</small>").format(shown.text, shown.interval)
-
-
-def _value(shown: Reading) -> Markup:
-    """A reading with its interval beside it."""
-    if not shown.interval:
-        return _short(shown)
-    return Markup('<b>{}</b> <small class="beside">{}</small>').format(shown.text, shown.interval)
-
-
 def _noun(results: Results) -> str:
     isolates = (results.get("environment") or {}).get("isolates")
     return "process" if isolates is False else "container"
 
 
 def _flow(results: Results, found: Found | None) -> dict[str, Any]:
-    view: dict[str, Any] = {"lead": leads.flow(found), "wide": "", "narrow": "", "caption": ""}
+    view: dict[str, Any] = {
+        "lead": leads.flow(results, found), "wide": "", "narrow": "", "caption": "",
+    }  # fmt: skip
     if found is not None and found.steps:
         noun = _noun(results)
         view["narrow"] = flow.narrow(found.cell, found.steps, noun)
-        if len(found.steps) <= 4:
+        if len(found.steps) <= 3:
             view["wide"] = flow.wide(found.cell, found.steps, noun)
         view["caption"] = flow.caption(found.cell)
     return view
@@ -138,31 +147,34 @@ def _warm_up(results: Results) -> dict[str, Any]:
     found = views.main_cell(results, "realtime", "warmup")
     figures_ = (found.cell.get("warm_up") or {}) if found else {}
     view: dict[str, Any] = {
-        "found": found, "lead": leads.warm_up(found), "wide": "", "narrow": "",
+        "found": found, "lead": leads.warm_up(found), "wide": "", "narrow": "", "caption": "",
         "owners": waterfall.OWNERS,
     }  # fmt: skip
     if waterfall.bars(figures_.get("phases") or ()):
         view["wide"] = waterfall.waterfall(figures_, width=waterfall.WIDE)
         view["narrow"] = waterfall.waterfall(figures_, width=waterfall.NARROW)
+        view["caption"] = waterfall.caption(figures_)
     return view
 
 
 def _modes(results: Results, realtime: Found | None, ordinary: Found | None) -> dict[str, Any]:
     executions = list((results.get("timeline") or {}).values())
     runs = timeline.lives(executions[0] or ()) if executions else []
+    mean = numbers.of_stat(realtime.cell.get("end_to_end") if realtime else None)
     mean_ms = (realtime.cell.get("end_to_end") or {}).get("mean") if realtime else None
     parts = timeline.segments(realtime.cell, realtime.steps) if realtime else []
     view: dict[str, Any] = {
-        "lead": leads.modes(ordinary, realtime),
+        "lead": leads.modes(results, ordinary, realtime),
         "stages": timeline.STAGES if runs else (),
         "wide": "",
         "narrow": "",
     }
     if runs or mean_ms is not None:
         for name, width in (("wide", timeline.WIDE), ("narrow", timeline.NARROW)):
-            view[name] = timeline.timeline(runs, mean_ms, parts, width=width)
+            view[name] = timeline.timeline(runs, (mean_ms, mean), parts, width=width)
+    view["caption"] = timeline.caption(mean, parts)
     view["resources"] = views.resource_rows(
-        realtime.cell if realtime else None, ordinary.cell if ordinary else None
+        results, realtime.cell if realtime else None, ordinary.cell if ordinary else None
     )
     view["measured"] = realtime is not None or ordinary is not None
     view["claim"] = views.claim(results, "S8")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
+from reports.render.numbers import Reading
+
 Attribute = str | float | int | None
 
 _ADVANCE_EM = 0.61
@@ -42,8 +44,13 @@ def drawing(
     )
 
 
-def text(x: float, y: float, content: str, class_: str = "", anchor: str = "start") -> Markup:
-    """Text whose baseline begins (or has its middle or end) at x, y."""
+def text(
+    x: float, y: float, content: str, class_: str = "", anchor: str = "start", kind: str = ""
+) -> Markup:
+    """Text whose baseline begins (or has its middle or end) at x, y.
+
+    ``kind`` says what a number in it is (``marks.KINDS``); a figure is drawn by :func:`figure`.
+    """
     return element(
         "text",
         content,
@@ -51,7 +58,38 @@ def text(x: float, y: float, content: str, class_: str = "", anchor: str = "star
         y=y,
         class_=class_ or None,
         text_anchor=None if anchor == "start" else anchor,
+        data_kind=kind or None,
     )
+
+
+def figure(
+    x: float,
+    y: float,
+    shown: Reading,
+    class_: str = "",
+    anchor: str = "start",
+    *,
+    lead: str = "",
+    below: float = 0.0,
+) -> Markup:
+    """A figure with its interval behind it, or ``below`` it by so many pixels.
+
+    The drawing's caption says what it rests on, and why a single observation has no interval.
+    """
+    if not shown.given:
+        return text(x, y, f"{lead}{shown.text}", class_, anchor)
+    bounds = "" if shown.why == "single" else shown.bounds
+    second: Markup | str = ""
+    if bounds and below:
+        second = element("tspan", bounds, x=x, dy=below, class_="t-soft")
+    elif bounds:
+        second = element("tspan", f" ({bounds})", class_="t-soft")
+    return element(
+        "text", lead, element("tspan", shown.text), second,
+        x=x, y=y, class_=class_ or None, data_of=shown.key,
+        data_why=shown.why if not shown.interval else None,
+        text_anchor=None if anchor == "start" else anchor,
+    )  # fmt: skip
 
 
 def rect(x: float, y: float, width: float, height: float, class_: str, radius: float = 0) -> Markup:

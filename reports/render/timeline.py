@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from reports.render import svg
-from reports.render.numbers import number, quantity
+from reports.render import marks, svg
+from reports.render.numbers import Reading, number, observed, of_stat, quantity
 
 WIDE, NARROW = 1000.0, 340.0
 
@@ -19,6 +19,7 @@ class Segment(NamedTuple):
     label: str
     kind: str
     length_ms: float
+    shown: Reading
 
 
 class Life(NamedTuple):
@@ -45,21 +46,17 @@ STAGES = (
 
 def segments(cell: Mapping[str, Any], steps: Sequence[str]) -> list[Segment]:
     """The mean parts of an execution, in order; means add up along a flow."""
-    means = {
-        str(entry.get("id")): (entry.get("process") or {}).get("mean")
-        for entry in cell.get("steps") or ()
-    }
-    hops = [(hop.get("total") or {}).get("mean") for hop in cell.get("hops") or ()]
-    ingress = (cell.get("ingress") or {}).get("mean")
-    parts = [] if ingress is None else [Segment("ingress", "hop", ingress)]
+    inside = {str(entry.get("id")): entry.get("process") for entry in cell.get("steps") or ()}
+    hops = [hop.get("total") for hop in cell.get("hops") or ()]
+    found = [("ingress", "hop", cell.get("ingress"))]
     for index, step in enumerate(steps):
-        mean_ms = means.get(step)
-        if mean_ms is not None:
-            parts.append(Segment(step, "process", mean_ms))
-        hop_ms = hops[index] if index < len(hops) else None
-        if hop_ms is not None:
-            parts.append(Segment(f"hop {index + 1}", "hop", hop_ms))
-    return parts
+        found.append((step, "process", inside.get(step)))
+        found.append((f"hop {index + 1}", "hop", hops[index] if index < len(hops) else None))
+    return [
+        Segment(label, kind, stat["mean"], of_stat(stat))
+        for label, kind, stat in found
+        if stat and stat.get("mean") is not None
+    ]
 
 
 def lives(timeline_: Sequence[Mapping[str, Any]]) -> list[Life]:
@@ -89,12 +86,16 @@ def lives(timeline_: Sequence[Mapping[str, Any]]) -> list[Life]:
 
 def timeline(
     ordinary: Sequence[Life],
-    realtime_ms: float | None,
+    realtime: tuple[float | None, Reading],
     parts: Sequence[Segment],
     *,
     width: float,
 ) -> Markup:
-    """Draw both; a mode that was not measured is left out, and the drawing says so."""
+    """Draw both; a mode that was not measured is left out, and the drawing says so.
+
+    ``realtime`` is the mean execution, as a length and as it is shown.
+    """
+    realtime_ms, mean = realtime
     end_ms = max([life.end_ms for life in ordinary] + [realtime_ms or 0.0]) or 1.0
     wide = width >= 600
     left, right = (92.0 if wide else 0.0), width - (4.0 if wide else 2.0)
@@ -115,14 +116,14 @@ def timeline(
         length = max(realtime_ms * scale, 2.5)
         drawn += [
             svg.rect(left, low, length, 18, "rt", 1),
-            svg.text(left + length + 8, low + 14, quantity(realtime_ms, "ms"), "t-strong"),
+            svg.figure(left + length + 8, low + 14, mean, "t-strong", lead="mean "),
         ]
         if parts and length < (right - left) / 3:
             drawn += _magnified(parts, left, right, low + 18, length, end_ms, wide)
-            height = low + (128 if wide else 104 + 18 * ((len(parts) + 1) // 2))
+            height = low + (142 if wide else 104 + 18 * len(parts))
     key = "timeline-wide" if wide else "timeline-narrow"
     words = "; ".join(
-        f"{life.step} from {quantity(life.begin_ms, 'ms')} to {quantity(life.end_ms, 'ms')}"
+        f"{life.step} took {observed(life.end_ms - life.begin_ms, 'ms').words()}"
         for life in ordinary
     )
     return svg.drawing(
@@ -130,18 +131,17 @@ def timeline(
         width,
         height,
         "An ordinary and a realtime execution on one scale",
-        f"Ordinary: {words or 'not measured'}. Realtime: {quantity(realtime_ms, 'ms')}.",
+        f"Ordinary: {words or 'not measured'}. Realtime: {mean.words()}.",
         drawn,
     )
 
 
 def _life(life: Life, left: float, top: float, scale: float) -> list[Markup]:
     x, room = left + life.begin_ms * scale, (life.end_ms - life.begin_ms) * scale
-    whole = quantity(life.end_ms - life.begin_ms, "ms")
-    drawn = [
-        svg.text(x, top + 11, svg.fitted(life.step, room - 4, 13), "t-name"),
-        svg.text(x, top + 26, svg.fitted(whole, room - 2, 11.5), "t-soft"),
-    ]
+    whole = observed(life.end_ms - life.begin_ms, "ms")
+    drawn = [svg.text(x, top + 11, svg.fitted(life.step, room - 4, 13), "t-name", kind="name")]
+    if svg.width_of(whole.text, 11.5) < room:
+        drawn.append(svg.figure(x, top + 26, whole, "t-soft"))
     at_ms, work = life.begin_ms, []
     for stage, until_ms in life.stages:
         begin, size = left + at_ms * scale, (until_ms - at_ms) * scale
@@ -173,27 +173,32 @@ def _magnified(
             f"M{left:.1f} {top:.1f}L{left:.1f} {y:.1f}H{right:.1f}L{left + length:.1f} {top:.1f}z",
             "lens",
         ),
-        svg.text(right, y - 8, f"the same, magnified {times} times", "t-soft", "end"),
+        svg.text(
+            right, y - 8, f"the same, magnified {times} times", "t-soft", "end", kind="setting"
+        ),
     ]
     x, taken = left, 0.0
     for index, part in enumerate(parts):
         size = part.length_ms * scale
         drawn.append(svg.rect(x, y, max(size - 1, 0.8), 26, f"seg {part.kind}", 1))
-        shown = quantity(part.length_ms, "ms")
+        shown = part.shown
         if wide:
-            half = max(svg.width_of(part.label, 12), svg.width_of(shown, 11.5)) / 2
-            middle = min(x + size / 2, right - half)
+            widths = [svg.width_of(part.label, 12), svg.width_of(shown.text, 12),
+                      svg.width_of(shown.bounds, 11.5)]  # fmt: skip
+            half = max(widths) / 2
+            middle = min(max(x + size / 2, left + half), right - half)
             if middle - half > taken:
-                drawn.append(svg.text(middle, y + 42, part.label, "t-small", "middle"))
-                drawn.append(svg.text(middle, y + 57, shown, "t-soft", "middle"))
+                drawn += [
+                    svg.text(middle, y + 42, part.label, "t-small", "middle", kind="name"),
+                    svg.figure(middle, y + 57, shown, "t-small", "middle", below=15),
+                ]
                 taken = middle + half
         else:
-            column, row = index % 2, index // 2
-            base = y + 46 + row * 18
-            at = left + column * (right - left) / 2
+            base = y + 46 + index * 18
             drawn += [
-                svg.rect(at, base - 9, 9, 9, f"seg {part.kind}", 1),
-                svg.text(at + 14, base, svg.fitted(f"{part.label} {shown}", 150, 11.5), "t-small"),
+                svg.rect(left, base - 9, 9, 9, f"seg {part.kind}", 1),
+                svg.text(left + 14, base, svg.fitted(part.label, 110, 12), "t-small", kind="name"),
+                svg.figure(right, base, shown, "t-small", "end"),
             ]
         x += size
     return drawn
@@ -209,9 +214,22 @@ def _axis(
         label = "0" if tick_ms == 0 else quantity(tick_ms, "ms")
         drawn.append(svg.line(x, top, x, bottom, "grid"))
         if tick_ms == 0:
-            drawn.append(svg.text(x, 14, label, "t-soft"))
+            drawn.append(svg.text(x, 14, label, "t-soft", kind="tick"))
         elif x + svg.width_of(label, 11.5) / 2 > right:
-            drawn.append(svg.text(right, 14, label, "t-soft", "end"))
+            drawn.append(svg.text(right, 14, label, "t-soft", "end", kind="tick"))
         else:
-            drawn.append(svg.text(x, 14, label, "t-soft", "middle"))
+            drawn.append(svg.text(x, 14, label, "t-soft", "middle", kind="tick"))
     return drawn
+
+
+def caption(mean: Reading, parts: Sequence[Segment]) -> Markup:
+    """Where the times of the drawing come from."""
+    single, rest = marks.of(observed(0.0, "ms")), marks.rests(mean, *(p.shown for p in parts))
+    return Markup(
+        "One ordinary execution as it ran, the one of median duration ({}; {}). Below it a "
+        "realtime execution on the same scale, then magnified: hops in the softer colour, time "
+        "inside process in the stronger; means with their {} intervals{}."
+    ).format(
+        single, marks.note("single"), marks.CONFIDENCE,
+        Markup("; they rest on {}").format(rest) if rest else "",
+    )  # fmt: skip

@@ -11,15 +11,13 @@ from typing import Any
 from reports.figures import Limit, Point, Row
 from reports.render.numbers import (
     DASH,
-    NO_BREAK,
-    TIMES,
     Reading,
     counted,
-    number,
     of_stat,
     of_value,
     quantity,
     reading,
+    rests_on,
     size,
 )
 
@@ -125,11 +123,7 @@ def claim_rows(results: Results) -> list[dict[str, Any]]:
         unit = str(claim.get("unit") or "")
         icon, word = VERDICTS.get(verdict, ("?", verdict))
         measured = list((figures.get(scenario) or {}).get("cells") or ())
-        low, high = claim.get("low"), claim.get("high")
-        if low == high:
-            # An observation (so many containers) has no interval worth a line.
-            low = high = None
-        value = reading(claim.get("value"), low, high, unit, missing=DASH)
+        value = of_claim(claim)
         rows.append({
             "id": str(claim.get("id")),
             "statement": str(claim.get("statement")),
@@ -142,10 +136,29 @@ def claim_rows(results: Results) -> list[dict[str, Any]]:
             "reason": str(claim.get("reason") or ""),
             "scenario": scenario,
             "anchor": anchor(scenario) if measured else "",
-            "starts": counted(sum(cell.get("starts") or 0 for cell in measured), "start"),
-            "messages": counted(sum(cell.get("messages") or 0 for cell in measured), "message"),
         })  # fmt: skip
     return rows
+
+
+def of_claim(claim: Mapping[str, Any]) -> Reading:
+    """The figure that a claim was decided by; an observation (so many containers) has no bounds."""
+    low, high = claim.get("low"), claim.get("high")
+    exact = low is not None and low == high
+    return reading(
+        claim.get("value"),
+        None if exact else low,
+        None if exact else high,
+        str(claim.get("unit") or ""),
+        of=rests_on(claim.get("starts") or 0, claim.get("messages") or 0),
+        why="observed" if exact else "starts",
+        missing=DASH,
+        basis=claim.get("basis"),
+    )
+
+
+def floor_moved(results: Results) -> bool:
+    """Whether the machine's floor moved between before and after the trials."""
+    return (results.get("floor") or {}).get("moved") is True
 
 
 def claim(results: Results, claim_id: str) -> Mapping[str, Any] | None:
@@ -244,6 +257,11 @@ class Map:
     delays: tuple[tuple[str, bool], ...]
     rows: tuple[tuple[str, tuple[Square | None, ...]], ...]
 
+    def rests(self) -> set[str]:
+        """What its figures rest on."""
+        shown = [square.value for _, row in self.rows for square in row if square is not None]
+        return {value.of for value in shown if value.given}
+
 
 def volume_map(results: Results) -> Map | None:
     """The map of the scenario that varies payload or API time; None when there is none."""
@@ -282,7 +300,9 @@ def _square(cell: Cell) -> Square:
     return Square(of_stat(stat), level, place, mark)
 
 
-def resource_rows(realtime: Cell | None, ordinary: Cell | None) -> list[dict[str, Any]]:
+def resource_rows(
+    results: Results, realtime: Cell | None, ordinary: Cell | None
+) -> list[dict[str, Any]]:
     """Container-, CPU- and MB-seconds a message in both modes, and how many times one the other."""
     rows = []
     for key, label in (
@@ -294,11 +314,12 @@ def resource_rows(realtime: Cell | None, ordinary: Cell | None) -> list[dict[str
         both = [
             ((cell or {}).get("resources") or {}).get(key) or {} for cell in (ordinary, realtime)
         ]
-        values = [figure.get("value") for figure in both]
-        times = DASH
-        if values[0] and values[1]:
-            times = f"{number(values[0] / values[1])}{NO_BREAK}{TIMES}"
-        rows.append({"label": label, "ordinary": both[0], "realtime": both[1], "times": times})
+        rows.append({
+            "label": label,
+            "ordinary": of_value(both[0]),
+            "realtime": of_value(both[1]),
+            "times": of_value((results.get("comparison") or {}).get(key)),
+        })  # fmt: skip
     return rows
 
 
@@ -385,14 +406,71 @@ def multiples(results: Results) -> list[dict[str, Any]]:
     for name, own in by_scenario.items():
         by_multiple = sorted(own, key=lambda cell: float(cell["floor_multiple"]["value"]))
         first, last = by_multiple[0], by_multiple[-1]
-        ends = [of_value(first["floor_multiple"]), of_value(last["floor_multiple"])]
-        hops = [of_stat(first.get("hop")).text, of_stat(last.get("hop")).text]
-        one = len(own) == 1
+        shown = [first] if len(own) == 1 else [first, last]
         rows.append({
             "name": name,
             "anchor": anchor(name),
-            "hop": hops[0] if one or hops[0] == hops[1] else f"{hops[0]} to {hops[1]}",
-            "multiple": ends[0] if one else Reading(f"{ends[0].text} to {ends[1].text}"),
-            "of": counted(len(own), "cell"),
+            "ends": [(of_stat(cell.get("hop"), "p50"), of_value(cell["floor_multiple"]))
+                     for cell in shown],
+            "cells": len(own),
+        })  # fmt: skip
+    return rows
+
+
+def floor_rows(results: Results) -> list[dict[str, Any]]:
+    """The floor's figures, before and after the trials."""
+    figures = (results.get("floor") or {}).get("figures") or {}
+    rows = []
+    for key, label, names in (
+        ("broker_hop", "Bare broker hop", ("p50", "p95", "p99")),
+        ("loopback_tcp", "Loopback TCP, one way", ("p50", "p99")),
+        ("scheduling_jitter", "Scheduling jitter while idle", ("p50", "p99")),
+    ):
+        sides = figures.get(key) or {}
+        rows += [
+            {
+                "label": f"{label}, {name}",
+                "sides": [of_stat(sides.get(side), name) for side in ("before", "after")],
+            }
+            for name in names
+        ]
+    timer = figures.get("timer_resolution") or {}
+    sides_ = [of_value(timer.get(side)) for side in ("before", "after")]
+    return [*rows, {"label": "Timer resolution, the least step seen", "sides": sides_}]
+
+
+COUNTS = (
+    ("sent", "Sent"),
+    ("handled", "Handled"),
+    ("failed", "Failed"),
+    ("lost", "Lost"),
+    ("duplicated", "Duplicated"),
+    ("reordered", "Reordered"),
+    ("incomplete", "Path incomplete"),
+    ("negative_intervals", "Intervals below zero"),
+    ("zero_intervals", "Intervals of zero"),
+)
+"""What is counted of messages and their records, and how the page calls it."""
+
+
+def integrity_rows(results: Results) -> list[dict[str, Any]]:
+    """What became of the messages of every cell, over all its trials."""
+    rows = []
+    for row in results.get("integrity") or ():
+        counts, residual = row.get("accounting") or {}, row.get("residual") or {}
+        rows.append({
+            "scenario": row.get("scenario"),
+            "cell": cell_name(row),
+            "trials": row.get("trials") or 0,
+            "valid": row.get("valid") or 0,
+            "counts": [(key, counts.get(key) or 0) for key, _ in COUNTS],
+            "damaged": row.get("damaged_records") or 0,
+            "over": residual.get("over_limit") or 0,
+            "executions": residual.get("executions") or 0,
+            "largest": reading(
+                100 * (residual.get("max_share") or 0.0), None, None, "%",
+                of=rests_on(row.get("trials") or 0, residual.get("executions") or 0, "execution"),
+                why="single",
+            ),
         })  # fmt: skip
     return rows

@@ -5,17 +5,43 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from reports.results import analyse
+from tests.fakes.rundir import amend, quick_run
+
 Json = dict[str, Any]
 
-_FULL = Path(__file__).parents[1] / "data" / "results" / "full.json"
+RUN = "runs/20261124-031500-000001"
 
 
 @functools.cache
 def _text() -> str:
-    return _FULL.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        results = analyse(_planted(quick_run(Path(folder) / "run")))
+    return json.dumps(results | {"generated_from": RUN})
+
+
+def _planted(run: Path) -> Path:
+    """Let one claim of the run be missed, and one of its trials late."""
+
+    def lower(content: Json) -> None:
+        target = next(claim["target"] for claim in content["claims"] if claim["id"] == "S13")
+        target["limit"] = 200.0
+
+    amend(run / "run.json", lower)
+    late = next(
+        file for file in sorted(run.glob("trials/*/trial.json"))
+        if json.loads(file.read_text())["scenario"] == "warmup"
+    )  # fmt: skip
+    reason = (
+        "the load generator was late by 61.2 ms "
+        "(no interval: fewer than 3 starts; 1 start, 40 messages) at p99"
+    )
+    amend(late, lambda trial: trial.update(status="invalid", reasons=[reason]))
+    return run
 
 
 def full() -> Json:

@@ -19,6 +19,8 @@ COUNTS = {
     "lost": 0, "duplicated": 0,
 }  # fmt: skip
 
+OF = "(no interval: fewer than 3 starts; 1 start, 100 messages)"
+
 
 def _judged(
     counts: dict[str, int] | None = None,
@@ -63,7 +65,7 @@ def test_a_late_generator_makes_an_open_loop_invalid() -> None:
     """What the pace complains of is a reason, and the only one where all else is sound."""
     seen = _judged(lag_ms=51.0)
     assert seen.status == "invalid"
-    assert seen.reasons == [f"{GENERATOR} was late by 51.0 ms (p99)"]
+    assert seen.reasons == [f"{GENERATOR} was late by 51.0 ms {OF} at p99"]
 
 
 def test_a_closed_loop_is_late_by_its_nature() -> None:

@@ -14,6 +14,8 @@ from runtime.spool import DTYPE, Records
 
 SOUND = Pace(GENERATOR, 100, 50.0, 50.0, 0.1, 1.0, 1.0, 0.1, 2.0)
 
+OF = "(no interval: fewer than 3 starts; 1 start, 100 messages)"
+
 
 def _sends(intended_ns: list[int], lag_ns: list[int]) -> Records:
     records = np.zeros(len(intended_ns), dtype=DTYPE)
@@ -89,7 +91,7 @@ def test_rate(sent: int, target_rate_hz: float, achieved_rate_hz: float, blamed:
 def test_lateness() -> None:
     """A generator that is late by more than its limit is blamed."""
     assert _complaints(replace(SOUND, lag_p99_ms=51.0)) == [
-        f"{GENERATOR} was late by 51.0 ms (p99)"
+        f"{GENERATOR} was late by 51.0 ms {OF} at p99"
     ]
 
 
@@ -101,14 +103,14 @@ def test_cpu(cpu_s: float | None, ran_s: float | None, blamed: bool) -> None:
     """More than 80 % of a core is blamed, where it ran long enough to tell; unknown is not."""
     found = _complaints(replace(SOUND, cpu_s=cpu_s, ran_s=ran_s))
     assert bool(found) is blamed
-    assert all(reason.startswith(f"{GENERATOR} used 81% of a core") for reason in found)
+    assert all(reason.startswith(f"{GENERATOR} used 81 % {OF} of a core") for reason in found)
 
 
 def test_one_of_several_is_named() -> None:
     """The one that lags is named, though the sends taken together look well."""
     late = replace(SOUND, name=f"{GENERATOR} load-2", lag_p99_ms=60.0)
     assert _complaints(replace(SOUND, name=f"{GENERATOR} load-1"), late) == [
-        f"{GENERATOR} load-2 was late by 60.0 ms (p99)"
+        f"{GENERATOR} load-2 was late by 60.0 ms {OF} at p99"
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from reports import figures
 from reports.render import flow, svg, timeline, waterfall
-from reports.render.numbers import quantity
+from reports.render.numbers import absent, quantity
 from tests.fakes import results as fakes
 
 
@@ -76,10 +76,15 @@ def test_container_without_an_end_has_no_life() -> None:
 def test_last_tick_stays_in_the_drawing() -> None:
     """A tick at the right edge has its label before it, not cut in half by the edge."""
     drawn = str(
-        timeline.timeline([timeline.Life("a", 0.0, (("stop", 401.0),))], None, (), width=1000)
+        timeline.timeline(
+            [timeline.Life("a", 0.0, (("stop", 401.0),))],
+            (None, absent("not measured")),
+            (),
+            width=1000,
+        )
     )
-    assert f'text-anchor="end">{quantity(400.0, "ms")}</text>' in drawn
-    assert f'text-anchor="middle">{quantity(300.0, "ms")}</text>' in drawn
+    assert f'text-anchor="end" data-kind="tick">{quantity(400.0, "ms")}</text>' in drawn
+    assert f'text-anchor="middle" data-kind="tick">{quantity(300.0, "ms")}</text>' in drawn
 
 
 def test_histogram_keeps_what_lies_below_zero() -> None:

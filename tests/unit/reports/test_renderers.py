@@ -28,6 +28,7 @@ def results(reason: str = "because", problem: str = "trial 3: invalid") -> dict[
         return {
             "id": f"S{number}", "statement": "It is so.", "verdict": verdict, "value": None,
             "low": None, "high": None, "unit": None, "limit": None, "reason": reason,
+            "starts": 5, "messages": 1000,
             "scenario": "realtime", **more,
         }  # fmt: skip
 
@@ -59,7 +60,10 @@ def test_junit_has_a_case_a_claim() -> None:
     assert failure is not None
     assert skipped is not None
     assert (failure.attrib["message"], failure.attrib["type"]) == ("because", "missed")
-    assert failure.text == "measured 2 containers, limit 1 containers"
+    assert failure.text == (
+        "measured 2 containers (an observation, without an interval; 5 starts, 1000 messages), "
+        "limit 1 containers"
+    )
     assert skipped.attrib["message"] == "because"
     assert met.attrib["name"] == "S1 It is so."
 
@@ -98,7 +102,7 @@ def test_markdown_has_a_row_a_claim() -> None:
     text = render_markdown(results())
     table = [line for line in text.splitlines() if line.startswith("| S")]
     assert len(table) == 3
-    assert "0.780 ms (0.750 to 0.810 ms) | 15 ms" in table[0]
+    assert "0.780 ms (0.750 to 0.810 ms; 5 starts, 1000 messages) | 15 ms" in table[0]
     assert "missed" in table[1]
     assert "- trial 3: invalid" in text
 
@@ -141,7 +145,8 @@ def test_plain_output_is_a_line_a_claim() -> None:
     render_terminal(results("long " * 60), Console(file=file, force_terminal=False, width=80))
     lines = file.getvalue().splitlines()
     assert len(lines) == 1 + 3 + 1
-    assert lines[1].startswith("met       S1   0.780 ms (0.750 to 0.810 ms), limit 15 ms: long")
+    figure = "0.780 ms (0.750 to 0.810 ms; 5 starts, 1000 messages)"
+    assert lines[1].startswith(f"met       S1   {figure}, limit 15 ms: long")
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -90,7 +90,9 @@ def test_blocks_decide_nothing(limit: float) -> None:
     """An interval over blocks of messages neither meets nor misses a limit, however far it lies."""
     found = decide(Estimate(1.0, 0.9, 1.1, 1, 500, Basis.BLOCKS), target(limit), "mean hop")
     assert (found.verdict, found.value, found.low, found.high) == (UNDECIDED, 1.0, None, None)
-    assert "1 ms (0.9 to 1.1 within it) from 1 start" in found.reason
+    assert (
+        "1.00 ms (0.90 to 1.10 ms, within these starts only; 1 start, 500 messages)" in found.reason
+    )
     assert "fewer than 3 starts" in found.reason
 
 
