@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from reports.render.numbers import of_value, plain
 from reports.stats import CONFIDENCE, MIN_STARTS, Basis, Bootstrap, Estimate, Floats
 
 
@@ -160,9 +161,6 @@ def stepwise(
     ]
 
 
-def in_words(figure: Mapping[str, Any]) -> str:
-    """``1.25 (1.1 to 1.4)``: a figure of one value without its unit."""
-    text = f"{figure['value']:.3g}"
-    if figure["low"] is None or figure["high"] is None:
-        return text
-    return f"{text} ({figure['low']:.3g} to {figure['high']:.3g})"
+def in_words(figure: Mapping[str, Any] | None) -> str:
+    """A figure of one value in a sentence, with its unit, its interval and what it rests on."""
+    return plain(of_value(figure).words())

@@ -19,6 +19,7 @@ from reports.per_start import in_words, over_starts
 from reports.queueing import Law, Station
 from reports.stats import Bootstrap, Estimate
 from reports.trials import Trial
+from reports.verdict import describe_one
 
 IDLE = 0.05
 """Utilisation below which a step is called idle."""
@@ -48,7 +49,7 @@ def queue_figures(trials: Sequence[Trial], bootstrap: Bootstrap) -> list[Json]:
 def contradictions(trial: Trial) -> list[str]:
     """Queues and steps of a trial whose records contradict each other, in words."""
     return [
-        f"{what} of {step.id}: {_contradiction(law)}"
+        f"{what} of {step.id}: {_contradiction(law, station.arrivals)}"
         for step, station in zip(trial.record.steps, trial.stations, strict=False)
         if station is not None
         for what, law in (("the queue", station.queue), ("the step", station.step))
@@ -56,11 +57,9 @@ def contradictions(trial: Trial) -> list[str]:
     ]
 
 
-def _contradiction(law: Law) -> str:
-    words = (
-        f"L is {100 * law.difference:+.3g} % from lambda W, of which "
-        f"{100 * abs(law.unexplained):.3g} % are explained by nothing"
-    )
+def _contradiction(law: Law, messages: int) -> str:
+    left = describe_one(100 * abs(law.unexplained), "%", starts=1, messages=messages)
+    words = f"L differs from lambda W, and nothing explains {left} of lambda W"
     if law.unmatched:
         words += f": {law.unmatched} records of an entry or an exit have no counterpart"
     return words
@@ -76,35 +75,35 @@ def _step(step_id: str, trials: list[Trial], k: int, bootstrap: Bootstrap) -> Js
     def figure(value: Callable[[Station], float]) -> Estimate | None:
         return over_starts([value(station) for _, station in stations], messages, bootstrap)
 
-    utilisation = figure(lambda s: s.utilisation)
+    utilisation = figure(lambda s: 100 * s.utilisation)
     share = None
     if all(station.service_ms > 0 for _, station in stations):
         share = figure(lambda s: s.waiting_ms / s.service_ms)
     bound, words = _bound(utilisation, share)
     return {
         "id": step_id,
-        "arrivals": single(figure(lambda s: s.queue.arrivals_per_s), "1/s"),
-        "utilisation": single(utilisation, ""),
+        "arrivals": single(figure(lambda s: s.queue.arrivals_per_s), "messages a second"),
+        "utilisation": single(utilisation, "%"),
         "in_queue": single(figure(lambda s: s.queue.time_ms), "ms"),
         "waiting": single(figure(lambda s: s.waiting_ms), "ms"),
         "service": single(figure(lambda s: s.service_ms), "ms"),
         "waiting_over_service": single(share, "x"),
         "bound": bound,
         "words": words,
-        "queue": _law([(t, s.queue) for t, s in stations], messages, bootstrap),
-        "step": _law([(t, s.step) for t, s in stations], messages, bootstrap),
+        "queue": _law([(t, s, s.queue) for t, s in stations], bootstrap),
+        "step": _law([(t, s, s.step) for t, s in stations], bootstrap),
     }
 
 
 def _bound(utilisation: Estimate | None, share: Estimate | None) -> tuple[str, str]:
     if utilisation is None or share is None:
         return "undecided", "no service time was seen"
-    busy = f"it holds a message for {100 * utilisation.value:.2g} % of the time"
-    if utilisation.high is not None and utilisation.high < IDLE:
+    busy = f"it holds a message {in_words(single(utilisation, '%'))} of the time"
+    if utilisation.high is not None and utilisation.high < 100 * IDLE:
         return "idle", f"{busy}: hardly any message finds another before it"
-    waits = f"{busy}, and a message waits {in_words(single(share, 'x') or {})} times its service"
+    waits = f"{busy}, and a message waits {in_words(single(share, 'x'))} its service"
     if share.low is None or share.high is None:
-        return "undecided", f"{waits}, without an interval"
+        return "undecided", waits
     if share.low > 1:
         return "queue-bound", waits
     if share.high < 1:
@@ -112,32 +111,35 @@ def _bound(utilisation: Estimate | None, share: Estimate | None) -> tuple[str, s
     return "undecided", waits
 
 
-def _law(laws: list[tuple[Trial, Law]], messages: int, bootstrap: Bootstrap) -> Json:
+def _law(laws: list[tuple[Trial, Station, Law]], bootstrap: Bootstrap) -> Json:
+    messages = sum(station.arrivals for _, station, _ in laws)
+
     def figure(value: Callable[[Law], float], unit: str) -> Json | None:
-        values = [value(law) for _, law in laws]
+        values = [value(law) for *_, law in laws]
         return single(over_starts(values, messages, bootstrap, signed=unit == "%"), unit)
 
-    inside = sum(law.inside for _, law in laws)
-    expected = sum(law.expected for _, law in laws)
-    difference = (inside - expected) / expected
-    verdict, words = "holds", f"L is lambda W within {max(100 * abs(difference), 0.01):.2g} %"
-    if abs(difference) > TOLERANCE:
+    inside = sum(law.inside for *_, law in laws)
+    expected = sum(law.expected for *_, law in laws)
+    share = abs(inside - expected) / expected
+    difference = figure(lambda law: 100 * law.difference, "%")
+    verdict, words = "holds", f"L is lambda W within {max(100 * share, 0.01):.2g} %"
+    if share > TOLERANCE:
         verdict = "not steady"
         words = (
-            f"L is {100 * difference:+.3g} % from lambda W: messages that were inside when the "
-            "window began or ended explain it, so the system was not in a steady state"
+            f"L is away from lambda W by {in_words(difference)}: messages that were inside when "
+            "the window began or ended explain it, so the system was not in a steady state"
         )
-    trial, worst = max(laws, key=lambda pair: abs(pair[1].unexplained))
+    trial, station, worst = max(laws, key=lambda one: abs(one[2].unexplained))
     if abs(worst.unexplained) > UNEXPLAINED:
         verdict = "contradicted"
-        words = f"trial {trial.record.index}: {_contradiction(worst)}"
+        words = f"trial {trial.record.index}: {_contradiction(worst, station.arrivals)}"
     return {
         "inside": figure(lambda law: law.inside, "messages"),
         "expected": figure(lambda law: law.expected, "messages"),
         "time": figure(lambda law: law.time_ms, "ms"),
-        "difference": figure(lambda law: 100 * law.difference, "%"),
+        "difference": difference,
         "ends": figure(lambda law: 100 * law.ends / law.expected, "%"),
-        "unmatched": sum(law.unmatched for _, law in laws),
+        "unmatched": sum(law.unmatched for *_, law in laws),
         "verdict": verdict,
         "words": words,
     }

@@ -156,16 +156,16 @@ def _words(step: str, responses: Sequence[Json]) -> Json:
         words = f"not told by the intervals: how a slower {step} changes {names}"
         return {"verdict": Agreement.UNDECIDED.value, "words": words}
     words = (
-        f"each ms that {step} takes longer makes an execution 1 ms longer, and nothing else, "
-        f"within {MARGIN:g} ms per ms"
+        f"each ms that {step} takes longer makes an execution as much longer, and nothing else, "
+        f"within {MARGIN:g} ms/ms"
     )
     return {"verdict": Agreement.ALIKE.value, "words": words}
 
 
 def _answer(step: str, response: Json) -> str:
-    slope = f"{in_words(response['slope'])} ms per ms"
+    slope = in_words(response["slope"])
     if response["expected"]:
-        return f"a slower {step} makes {_what(response)} slower by {slope}, not by 1"
+        return f"a slower {step} makes {_what(response)} slower by {slope}, not by as much"
     word = "slower" if response["slope"]["value"] > 0 else "faster"
     return f"a slower {step} also makes {_what(response)} {word}: {slope}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reports.additivity import (
@@ -17,7 +18,7 @@ from reports.additivity import (
     starts_of,
 )
 from reports.cell_figures import single
-from reports.cells import Cell
+from reports.cells import Cell, Part
 from reports.per_start import Agreement, in_words, over_starts
 from reports.stats import Bootstrap
 
@@ -29,15 +30,14 @@ Json = dict[str, Any]
 
 def additivity(cells: Sequence[Cell], bootstrap: Bootstrap) -> Json | None:
     """Additivity of a realtime scenario's cells, and over its lengths; None without two hops."""
-    # A step that is made slow on purpose says nothing about the others' hops.
-    even = [cell for cell in cells if not cell.message_cell.injected_delay_ms]
+    even = _undelayed(cells)
     tables = [(cell, starts_of(cell)) for cell in even]
     comparisons = sum(cell.containers - 1 for cell in even if cell.containers > 2)
     by_length: dict[int, list[Start]] = {}
-    # Delays and sizes change hops, so lengths are compared where nothing else is varied.
-    for cell, starts in tables:
-        if cell.alone:
-            by_length.setdefault(cell.containers, []).extend(starts)
+    # Sizes and API times change hops, so lengths are compared where neither is varied.
+    alone = len({(c.message_cell.payload_bytes, c.message_cell.api_delay_ms) for c in even}) == 1
+    for cell, starts in tables if alone else ():
+        by_length.setdefault(cell.containers, []).extend(starts)
     positions = compare_positions(by_length, bootstrap)
     growth = compare_lengths(by_length, bootstrap)
     found = [_cell(cell, starts, positions, comparisons, bootstrap) for cell, starts in tables]
@@ -58,6 +58,32 @@ def additivity(cells: Sequence[Cell], bootstrap: Bootstrap) -> Json | None:
         "lengths": None if growth is None else _lengths(growth),
         **_whole(own, positions, growth),
     }
+
+
+def _undelayed(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells without an injected delay, those that differ only in whom it would delay as one.
+
+    A step that is made slow on purpose says nothing about hops.
+    """
+    found: dict[tuple[int, int, float | None], list[Cell]] = {}
+    for cell in cells:
+        if not cell.message_cell.injected_delay_ms:
+            of = cell.message_cell
+            key = (cell.containers, of.payload_bytes, of.api_delay_ms)
+            found.setdefault(key, []).append(cell)
+    return [_merged(alike) for alike in found.values()]
+
+
+def _merged(cells: Sequence[Cell]) -> Cell:
+    parts: dict[int, Part] = {}
+    for part in (part for cell in cells for part in cell.parts):
+        index = part.trial.record.index
+        known = parts.get(index, part)
+        parts[index] = replace(
+            part, judged=part.judged | known.judged, cold=part.cold | known.cold
+        )
+    message_cell = replace(cells[0].message_cell, delayed_step=None, injected_delay_ms=None)
+    return replace(cells[0], message_cell=message_cell, parts=tuple(parts.values()))
 
 
 def _cell(
@@ -111,14 +137,14 @@ def _of_hops(
     if len(costs) == 2:
         slow = max(costs, key=lambda cost: cost.ratio.value if cost.ratio else 0.0)
         return DO_NOT, (
-            f"hop {_named(slow, step_ids)}: it takes {in_words(single(slow.ratio, 'x') or {})} "
-            "times the other; of two hops it cannot be told whether its position explains it"
+            f"hop {_named(slow, step_ids)}: it takes {in_words(single(slow.ratio, 'x'))} the "
+            "other; of two hops it cannot be told whether its position explains it"
         )
     parts = []
     for cost in apart:
-        shown = in_words(single(cost.ratio, "x") or {})
+        shown = in_words(single(cost.ratio, "x"))
         parts.append(
-            f"hop {_named(cost, step_ids)} takes {shown} times the others; "
+            f"hop {_named(cost, step_ids)} takes {shown} the others; "
             f"{_explained(cost, positions.get(cost.position))}"
         )
     return DO_NOT, ". ".join(parts)
@@ -142,8 +168,8 @@ def _explained(cost: HopCost, position: PositionCost | None) -> str:
 
 
 def _of_position(cost: PositionCost) -> str:
-    shown = in_words(single(cost.ratio, "x") or {})
-    return f"{cost.position} hops take {shown} times the other hops"
+    shown = in_words(single(cost.ratio, "x"))
+    return f"{cost.position} hops take {shown} the other hops"
 
 
 def _lengths(growth: Growth) -> Json:
@@ -168,14 +194,14 @@ def _lengths(growth: Growth) -> Json:
 
 def _of_growth(growth: Growth) -> str:
     shortest, longest = growth.lengths[0].containers, growth.lengths[-1].containers
-    change = in_words(single(growth.change, "x") or {}) if growth.change else "not known how many"
-    text = f"from {shortest} to {longest} containers the cost of a hop becomes {change} times"
+    change = in_words(single(growth.change, "x"))
+    text = f"between {shortest} and {longest} containers the cost of a hop becomes {change}"
     if growth.agreement is Agreement.ALIKE:
-        return f"{text}: it stays the same within {MARGIN:.0%}, at every length"
+        return f"{text} what it is: it stays the same within {MARGIN:.0%}, at every length"
     apart = [cost for cost in growth.lengths if cost.agreement is Agreement.DEVIATES]
     parts = [
         f"with {cost.containers} containers a hop costs "
-        f"{in_words(single(cost.ratio, 'x') or {})} times what it does at the other lengths"
+        f"{in_words(single(cost.ratio, 'x'))} what it does at the other lengths"
         for cost in apart
     ]
     if growth.agreement is Agreement.UNDECIDED:

@@ -94,7 +94,7 @@ def test_the_flow_answers_one_to_one(tmp_path: Path) -> None:
             assert one["slope"]["starts"] == 4
             assert one["verdict"] == "alike"
     words = [entry["words"] for entry in results["figures"]["sensitivity"]["sensitivity"]]
-    assert words[1].startswith("each ms that mapper takes longer makes an execution 1 ms longer")
+    assert words[1].startswith("each ms that mapper takes longer makes an execution as much longer")
 
 
 def test_only_messages_of_that_step_and_undelayed_ones_count(tmp_path: Path) -> None:
