@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reports.render.numbers import counted, number
+from reports.render.numbers import counted, number, of_value, plain
 
 ENDINGS = {
     "reached": "every figure is as precise as was asked",
@@ -18,7 +18,7 @@ Section = Mapping[str, Any]
 
 def lines(section: Section) -> list[str]:
     """One line on the run, then one for each figure that is less precise than was asked."""
-    return [_plain(text) for text in (summary(section), *_short(section))]
+    return [plain(text) for text in (summary(section), *_short(section))]
 
 
 def view(section: Section | None) -> dict[str, Any] | None:
@@ -121,8 +121,7 @@ def _short(section: Section) -> list[str]:
         *empty(section),
         *(
             f"{cell.get('scenario')}, {figure.get('cell')}: {figure.get('name')} "
-            f"{_half_width(figure)} after {counted(figure.get('starts'), 'start')}: "
-            f"{_says(figure, asked)}"
+            f"{of_value(figure).words()}, {_half_width(figure)}: {_says(figure, asked)}"
             for cell, figure in missing
         ),
     ]
@@ -130,7 +129,7 @@ def _short(section: Section) -> list[str]:
 
 def _half_width(figure: Mapping[str, Any]) -> str:
     width = figure.get("half_width")
-    return "without an interval" if width is None else f"±{percent(width)}"
+    return "known to no percentage" if width is None else f"±{percent(width)}"
 
 
 def _says(figure: Mapping[str, Any], asked: float | None) -> str:
@@ -143,8 +142,3 @@ def _says(figure: Mapping[str, Any], asked: float | None) -> str:
         return f"{verdict}; how many starts it would take is not known yet"
     starts = counted(figure["needed_starts"], "start")
     return f"{verdict}; about {starts} ({duration(figure.get('needed_s'))}) would be needed"
-
-
-def _plain(text: str) -> str:
-    """Without the typographic spaces, which are in the way of a search in a log."""
-    return " ".join(text.split())
