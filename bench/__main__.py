@@ -210,7 +210,7 @@ def _run(arguments: argparse.Namespace) -> int:
     reached = _show_precision(result.precision, console)
     path = result.folder
     if arguments.report:
-        path = _make_report(result.folder)
+        path, _ = _make_report(result.folder)
     print(path)
     if result.status == "interrupted":
         return INTERRUPTED
@@ -251,7 +251,7 @@ def _certify(arguments: argparse.Namespace) -> int:
     with console.status("analysing"):
         document = certify(result.folder)
         write_certificate(document, result.folder / FILE)
-    page = _make_report(result.folder)
+    page, _ = _make_report(result.folder)
     render_certificate(document, Console())
     print(page)
     return {"shown": OK, "not shown": MISSED}.get(document["verdict"], UNDECIDED)
@@ -307,14 +307,17 @@ def _scenarios(names: Sequence[str]) -> tuple[Scenario, ...]:
 def _report(arguments: argparse.Namespace) -> int:
     from reports.render.terminal import render_terminal
 
-    path = _make_report(arguments.run_dir, show=render_terminal)
+    path, damaged = _make_report(arguments.run_dir, show=render_terminal)
+    for each in damaged:
+        print(f"hopbench: {each}", file=sys.stderr)
     print(path)
-    return OK
+    return ERROR if damaged else OK
 
 
 def _make_report(
     folder: Path, show: Callable[[dict[str, Any], Console], None] | None = None
-) -> Path:
+) -> tuple[Path, list[str]]:
+    """Write results and page of a run: the page's path, and what of the run was damaged."""
     from reports.render.html import render_html
     from reports.results import analyse, write_results
 
@@ -326,7 +329,8 @@ def _make_report(
         page.write_text(render_html(results), encoding="utf-8")
     if show is not None:
         show(results, Console())
-    return page.resolve()
+    damaged = [f"{one['file']}: {one['what']}. {one['remedy']}" for one in results["damaged"]]
+    return page.resolve(), damaged
 
 
 def _gate(arguments: argparse.Namespace) -> int:

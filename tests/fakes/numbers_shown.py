@@ -17,7 +17,7 @@ from reports.render.numbers import NO_INTERVAL, key_of
 
 VOID = {"meta", "link", "br", "input", "wbr", "hr"}
 N = r"-?\d[\d\u202f]*(?:\.\d+)?(?:e-?\d+)?"
-UNIT = r"(?:ns|µs|us|ms|s|\u00d7|x|%|MB·s/s|MB·s|s/s|MB|messages a minute|messages a second)"
+UNIT = r"(?:ns|µs|us|ms/ms|ms|s|\u00d7|x|%|MB·s/s|MB·s|s/s|MB|messages(?: a minute| a second)?)"
 OF = (
     rf"(?:{N} starts?, {N} (?:messages?|executions?)"
     rf"|{N} batch(?:es)?, {N} (?:messages?|sleeps?|round trips?|readings?))"
@@ -177,9 +177,9 @@ def _lacking(figure: Node, said: dict[int, Said]) -> list[str]:
     scopes = [said[id(one)] for one in figure.around() if id(one) in said]
     if why is None and not re.search(rf"{N} to {N} {UNIT}", text):
         lacks.append("its interval")
-    if why is not None and NO_INTERVAL.get(why, "?") not in text:
-        if not any(why in scope.notes for scope in scopes):
-            lacks.append("why it has no interval")
+    explained = why is None or NO_INTERVAL.get(why, "?") in text
+    if not explained and not any(why in scope.notes for scope in scopes):
+        lacks.append("why it has no interval")
     if not scopes or figure.attributes["data-of"] not in scopes[0].counts:
         lacks.append("what it rests on")
     return [f"{text!r} in {_place(figure)} lacks {what}" for what in lacks]
