@@ -53,7 +53,7 @@ def certificate_run(root: Path, *, plant: Plant | None = None, without: Sequence
                 plant(setup.plan.name, spans)
             trials.append(Trial(made.meta, spans, made.resources))
     run = describe(tuple(setup.plan for setup in setups), trials)
-    run["claims"] = []
+    run |= {"claims": [], "profile": "full"}
     for scenario, setup in zip(run["scenarios"], setups, strict=True):
         scenario["faults"] = setup.faults
         scenario["load"] |= {"loop": setup.loop, "processes": 1}
