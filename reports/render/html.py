@@ -12,12 +12,15 @@ from markupsafe import Markup
 
 from reports import figures
 from reports.render import (
+    anatomy,
     certificate,
     flow,
     leads,
     marks,
     numbers,
     precision,
+    queues,
+    sensitivity,
     timeline,
     views,
     waterfall,
@@ -47,6 +50,10 @@ def render_html(results: Mapping[str, Any]) -> str:
         "distributions": _distributions(results, realtime, ordinary),
         "warm_up": _warm_up(results),
         "modes": _modes(results, realtime, ordinary),
+        "anatomy": anatomy.view(realtime),
+        "additivity": anatomy.additivity(results),
+        "queues": queues.view(results),
+        "sensitivity": sensitivity.maps(results),
         "length": _length(results),
         "volume": _volume(results),
         "scenarios": _scenarios(results),

@@ -31,6 +31,12 @@ PARTIAL: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+SECTIONS = [
+    "claims", "flow", "distribution", "warm-up", "modes", "length", "volume", "anatomy", "queues",
+    "sensitivity", "figures", "integrity", "meter", "floor", "environment", "problems",
+]  # fmt: skip
+
+
 class Page(HTMLParser):
     """The page as a list of (path of elements with their attributes, text)."""
 
@@ -91,15 +97,12 @@ def page(html: str) -> Page:
 
 def test_sections_stand_in_order(page: Page) -> None:
     """Claims come first, and every section is there, in the order that answers the questions."""
-    sections = [attributes["id"] for attributes in page.having("section")]
-    assert sections == [
-        "claims", "flow", "distribution", "warm-up", "modes", "length", "volume", "figures",
-        "integrity", "floor", "environment", "problems",
-    ]  # fmt: skip
+    assert [attributes["id"] for attributes in page.having("section")] == SECTIONS
 
 
-def test_every_claim_has_a_row(page: Page) -> None:
+def test_every_claim_has_a_row(html: str) -> None:
     """The table names all 25 claims, each with its verdict as a word, not by colour alone."""
+    page = Page(html[html.index('<section id="claims"') : html.index('<section id="flow"')])
     rows = [a for a in page.having("tr") if (a.get("id") or "").startswith("claim-")]
     badges = [text.strip() for path, text in page.texts if path[-2:] == ("td", "span")]
     assert len(rows) == 25
@@ -122,8 +125,8 @@ def test_same_results_give_same_bytes(html: str) -> None:
 
 
 def test_page_is_small(html: str) -> None:
-    """The page with its drawings stays below 700 KB, and travels as less than 100 KB."""
-    assert len(html.encode()) < 700_000
+    """The page with its drawings stays below 800 KB, and travels as less than 100 KB."""
+    assert len(html.encode()) < 800_000
     assert len(zlib.compress(html.encode())) < 100_000
 
 
@@ -197,7 +200,7 @@ def test_partial_run_gives_a_page(name: str) -> None:
     page = Page(render_html(results))
     text = page.text()
     assert page.open == []
-    assert len(page.having("section")) == 12
+    assert len(page.having("section")) == len(SECTIONS)
     assert not re.search(r"\b(None|nan|inf|Undefined)\b", text)
 
 
