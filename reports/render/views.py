@@ -382,6 +382,8 @@ def measures(cell: Cell) -> list[tuple[str, Mapping[str, Any]]]:
             ("client_out", "client-out"),
             ("transit", "transit"),
             ("client_in", "client-in"),
+            ("confirm", "confirm, beside it"),
+            ("ack", "ack, beside it"),
         ):
             if hop.get(key):
                 rows.append((f"{name}: {label}", hop[key]))
