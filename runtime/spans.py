@@ -36,8 +36,9 @@ LOAD_STEP = 0xFFFF
 """The step index of the load generator, which stands before step 0."""
 
 SEND, EMIT, PROCESS, MARK = 1, 2, 3, 4
-OK, ERROR, REFUSED, UNSETTLED = 0, 1, 2, 3
-"""Outcomes. UNSETTLED: the process ended before the broker had confirmed or could be acked."""
+OK, ERROR, REFUSED, UNSETTLED, REBOUND = 0, 1, 2, 3, 4
+"""Outcomes. UNSETTLED: the process ended before the broker had confirmed or could be acked.
+REBOUND, of a PROCESS: the step sent its input back to its own queue; it comes again, later."""
 FIRST, REDELIVERED = 1, 2
 """Flags. FIRST: the first message that this process handled (or sent)."""
 

@@ -33,11 +33,17 @@ class Binding(NamedTuple):
 
 
 class Topology(NamedTuple):
-    """One exchange, its queues and bindings: all that one flow needs."""
+    """One exchange, its queues and bindings: all that one flow needs.
+
+    ``delays_ms`` are the delays with which messages may be published later: what a broker makes for
+    them when the first one comes is deleted with the rest. Deleting with an empty ``exchange``
+    deletes the queues alone.
+    """
 
     exchange: str
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
+    delays_ms: tuple[int, ...] = ()
 
 
 class Route(NamedTuple):
@@ -85,6 +91,15 @@ class Broker(Protocol):
 
         Does not wait for the broker. ``settled`` is called from a later call into this object with
         True when the broker took responsibility, with False when it refused (full queue, no route).
+        """
+
+    def publish_later(
+        self, route: Route, message: Message, delay_ms: int, settled: Settled | None = None
+    ) -> int:
+        """Like :meth:`publish`, but the message reaches its queue ``delay_ms`` later.
+
+        It waits on the broker, not here, and holds up no message with another delay. Accepted means
+        that the broker keeps it. Each delay that is used must be in the topology's ``delays_ms``.
         """
 
     def subscribe(self, queue: str, *, prefetch: int) -> None:

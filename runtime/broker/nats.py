@@ -125,15 +125,31 @@ class NatsBroker:
 
     def publish(self, route: Route, message: Message, settled: Settled | None = None) -> int:
         """Write the message; JetStream's answer settles it. MessageTooLarge over its limit."""
+        return self._publish(route, message, settled, None)
+
+    def publish_later(
+        self, route: Route, message: Message, delay_ms: int, settled: Settled | None = None
+    ) -> int:
+        """Write the message into its queue, with the instant before which nobody is to have it.
+
+        Whoever gets it earlier puts it back until then; a message that was counts as redelivered.
+        """
+        return self._publish(route, message, settled, time.time_ns() // 1_000_000 + delay_ms)
+
+    def _publish(
+        self, route: Route, message: Message, settled: Settled | None, due_ms: int | None
+    ) -> int:
         subject = self._subjects.get(route)
         if subject is None:
             subject = self._subjects[route] = wire.subject(route.exchange, route.key)
+        if due_ms is not None:
+            subject = wire.later(subject)
         with self._lock:
             self._connection.raise_if_lost()
             self._published += 1
             number = str(self._published)
             reply = f"{self._settled_inbox}.{number}"
-            command, size = wire.publish_command(subject, reply, message)
+            command, size = wire.publish_command(subject, reply, message, due_ms)
             if size > self._client.max_payload:
                 raise MessageTooLarge(
                     f"a message of {size} bytes is over the limit of {self._client.max_payload}",
@@ -233,9 +249,17 @@ class NatsBroker:
             reply, body, block, delivered_ns = await self._ask_for_one(queue)
             status = wire.status(block)
             if status is None:
+                message, due_ms = wire.parse_message(block, body)
+                early_ms = _early_ms(due_ms)
+                if early_ms > 0:
+                    self._connection.transport.write(
+                        wire.signal_command(reply, wire.not_before(early_ms))
+                    )
+                    await self._queues.work_off_settlements(queue)
+                    continue
                 await self._client.request(reply.decode(), wire.ACK, timeout=REPLY_TIMEOUT_S)
                 redelivered = wire.parse_reference(reply).times_delivered > 1
-                return Delivery(wire.parse_message(block, body), None, delivered_ns, redelivered)
+                return Delivery(message, None, delivered_ns, redelivered)
             if not status.startswith("404"):
                 raise BrokerError(f"there is no queue {queue!r}", where=self._connection.where)
             # What has just been accepted may not have reached the shared consumer.
@@ -303,15 +327,27 @@ class NatsBroker:
         delivered_ns = self._connection.read_ns
         status = wire.status(block)
         if status is None:
+            message, due_ms = wire.parse_message(block, body)
+            if due_ms and (early_ms := _early_ms(due_ms)) > 0:
+                self._put_back(consumer, reply, early_ms)
+                return
             consumer.held[reply] = None
             times, sequence = wire.parse_reference(reply)
             redelivered = times > 1 or sequence <= consumer.seen
             tag = _Tag(consumer, reply)
-            message = wire.parse_message(block, body)
             self._deliveries.append(Delivery(message, tag, delivered_ns, redelivered))
         else:
             self._ended = f"the server ended the consumption of {consumer.queue!r}: {status}"
         self._connection.interrupt()
+
+    def _put_back(self, consumer: _Consumer, reply: bytes, early_ms: int) -> None:
+        """Ask for a message again when it is due, and for another one in its place now."""
+        consumer.owed += 1
+        command = wire.signal_command(reply, wire.not_before(early_ms))
+        if count := consumer.take_owed():
+            to = wire.more(consumer.queue).encode()
+            command += wire.signal_command(to, wire.batch(count), consumer.inbox.encode())
+        self._connection.transport.write(command)
 
     def _on_settled(self, subject: bytes, _reply: bytes, body: bytes, block: bytes | None) -> None:
         learned_ns = time.monotonic_ns()
@@ -326,3 +362,8 @@ class NatsBroker:
             for reply in consumer.held:
                 self._connection.transport.write(wire.signal_command(reply, wire.PROGRESS))
         self._connection.loop.call_later(self._ack_wait_s / 4, self._report_progress)
+
+
+def _early_ms(due_ms: int) -> int:
+    """How long it is until a message is due."""
+    return due_ms - time.time_ns() // 1_000_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -35,11 +36,12 @@ class Queues:
         """Create streams and consumers; APIError when one differs from what is asked for."""
         for queue in topology.queues:
             stream = wire.token(queue.name)
-            subjects = [
+            bound = [
                 wire.subject(topology.exchange, binding.key)
                 for binding in topology.bindings
                 if binding.queue == queue.name
             ]
+            subjects = [*bound, *map(wire.later, bound)]
             await self._manager.add_stream(
                 StreamConfig(
                     name=stream,
@@ -72,12 +74,30 @@ class Queues:
     async def waiting(self, queue: str, *, held: bool) -> int:
         """Messages stored, without those that were delivered when consumers hold them.
 
-        Counted in the stream: its consumer hears of a new message a little later.
+        Nor those that are not due: consumers have looked at them and put them back; where there are
+        no consumers, they are looked at here. Counted in the stream: its consumer hears of a new
+        message a little later.
         """
         stream = wire.token(queue)
-        stored = (await self._manager.stream_info(stream)).state.messages
+        state = (await self._manager.stream_info(stream, wire.ANY_LATER)).state
+        if not held:
+            return state.messages - await self._early(stream, sum((state.subjects or {}).values()))
         consumer = await self._manager.consumer_info(stream, wire.CONSUMER)
-        return stored - (consumer.num_ack_pending or 0) if held else stored
+        return state.messages - (consumer.num_ack_pending or 0)
+
+    async def _early(self, stream: str, published_later: int) -> int:
+        """How many messages of a stream are not due yet, of so many that were published later."""
+        early, sequence = 0, 0
+        for _ in range(published_later):
+            try:
+                message = await self._manager.get_msg(
+                    stream, seq=sequence + 1, subject=wire.ANY_LATER, next=True
+                )
+            except NotFoundError:  # It was settled meanwhile.
+                break
+            sequence = message.seq or sequence + 1
+            early += wire.due_ms(message.headers) > time.time_ns() // 1_000_000
+        return early
 
     async def join(self, queue: str) -> int:
         """Be counted as a consumer; the stream sequence up to which messages were delivered before.

@@ -17,6 +17,8 @@ _STATUS_START = b"NATS/1.0 "
 
 CONSUMER = "workers"
 """The name of the consumer that a queue's consumers share."""
+ANY_LATER = "hopbench.message.*.*.later"
+"""The subjects that :func:`later` makes."""
 
 ACK = b"+ACK"
 TERM = b"+TERM"
@@ -50,6 +52,17 @@ def subject(exchange: str, key: str) -> str:
     return f"hopbench.message.{token(exchange)}.{token(key)}"
 
 
+def later(of: str) -> str:
+    """The subject of the same stream for messages that are not due at once."""
+    return f"{of}.later"
+
+
+def due_ms(headers: dict[str, str] | None) -> int:
+    """When a stored message is due (ms, wall clock), from its headers as nats-py reads them."""
+    said = json.loads((headers or {}).get("Hopbench", "[]"))
+    return int(said[2]) if len(said) > 2 else 0
+
+
 def presence(queue: str) -> str:
     """The subject that each consumer of a queue listens to, for the server to count them."""
     return f"hopbench.consumer.{token(queue)}"
@@ -70,12 +83,16 @@ def batch(count: int, *, wait: bool = True) -> bytes:
     return b'{"batch":%d}' % count if wait else b'{"batch":%d,"no_wait":true}' % count
 
 
-def publish_command(to: str, reply: str, message: Message) -> tuple[bytes, int]:
+def publish_command(
+    to: str, reply: str, message: Message, due_ms: int | None = None
+) -> tuple[bytes, int]:
     """The command that publishes a message, and the size that the server's limit speaks of.
 
     Everything but the body goes into one header, as JSON: NATS has only strings, and trims them.
+    ``due_ms``: nobody is to have it before this instant (wall clock, UNIX epoch).
     """
-    text = json.dumps([dict(message.headers), message.persistent])
+    said = [dict(message.headers), message.persistent]
+    text = json.dumps(said if due_ms is None else [*said, due_ms])
     head = b"%b%b%b" % (_HEADER_START, text.encode(), _HEADER_END)
     size = len(head) + len(message.body)
     start = f"HPUB {to} {reply} {len(head)} {size}\r\n".encode()
@@ -87,16 +104,24 @@ def signal_command(to: bytes, payload: bytes, reply: bytes = b"") -> bytes:
     return b"PUB %b %b %d\r\n%b\r\n" % (to, reply, len(payload), payload)
 
 
-def parse_message(block: bytes | None, body: bytes) -> Message:
-    """The message of a delivery; of a foreign publisher's, too (its headers are strings)."""
+def not_before(delay_ms: int) -> bytes:
+    """The answer to a delivery that asks for it again, so much later (in nanoseconds there)."""
+    return NAK + b' {"delay":%d}' % (delay_ms * 1_000_000)
+
+
+def parse_message(block: bytes | None, body: bytes) -> tuple[Message, int]:
+    """The message of a delivery, and when it is due (ms, wall clock; 0: at once).
+
+    Of a foreign publisher's, too: its headers are strings.
+    """
     if not block:
-        return Message(body, {})
+        return Message(body, {}), 0
     if block.startswith(_HEADER_START) and block.count(b"\r\n", len(_HEADER_START)) == 2:
-        headers, persistent = json.loads(block[len(_HEADER_START) : -len(_HEADER_END)])
-        return Message(body, headers, persistent)
+        headers, persistent, *due_ms = json.loads(block[len(_HEADER_START) : -len(_HEADER_END)])
+        return Message(body, headers, persistent), due_ms[0] if due_ms else 0
     lines = block.decode("utf-8", "replace").split("\r\n")[1:]
     pairs = (line.partition(":") for line in lines if line)
-    return Message(body, {name.strip(): value.strip() for name, _, value in pairs})
+    return Message(body, {name.strip(): value.strip() for name, _, value in pairs}), 0
 
 
 def status(block: bytes | None) -> str | None:

@@ -28,6 +28,11 @@ INSTALLED = "/usr/lib/rabbitmq/lib"
 _READY_TIMEOUT_S = 60.0
 _GRACE_S = 10.0
 _ATTEMPTS = 3
+_ERLANG_ARGUMENTS = (
+    "-kernel inet_dist_use_interface {127,0,0,1} "
+    # When a delayed message whose queue was full is offered to it again; three minutes by default.
+    "-rabbit dead_letter_worker_publisher_confirm_timeout 2000"
+)
 _AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
 
 
@@ -207,7 +212,7 @@ class _Attempt:
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             # Erlang's own distribution port would listen on every address.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
         }
 
 

@@ -14,23 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import pika
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
-from runtime.broker import (
-    Binding,
-    Delivery,
-    Message,
-    Queue,
-    QueueDepth,
-    Route,
-    Settled,
-    Topology,
-)
+from runtime.broker import Delivery, Message, QueueDepth, Route, Settled, Topology
 from runtime.broker.rabbitmq_wire import (
     DirectConnection,
     EagerLoop,
@@ -63,6 +53,7 @@ class RabbitBroker:
         self._woken = False
         self._next_tag = 1
         self._methods: dict[Route, bytes] = {}
+        self._delays: set[tuple[str, int]] = set()
         self._failure: BaseException | None = None
         self._consumed: dict[str, str] = {}
         self._ended: str | None = None
@@ -102,30 +93,16 @@ class RabbitBroker:
 
     def declare(self, topology: Topology) -> None:
         """Create the exchange (direct), its queues and bindings."""
-        channel = self._admin_channel()
-        self._rpc(
-            lambda done: channel.exchange_declare(
-                topology.exchange, exchange_type="direct", durable=False, callback=done
-            ),
-            f"declaring exchange {topology.exchange!r}",
-        )
-        for queue in topology.queues:
-            self._rpc(partial(_declare_queue, channel, queue), f"declaring queue {queue.name!r}")
-        for binding in topology.bindings:
-            self._rpc(
-                partial(_bind, channel, topology.exchange, binding),
-                f"binding queue {binding.queue!r}",
-            )
+        from runtime.broker import rabbitmq_queues
+
+        rabbitmq_queues.declare(self._rpc, self._admin_channel(), topology)
 
     def delete(self, topology: Topology) -> None:
         """Delete the queues and the exchange; AMQP counts deleting what is absent as done."""
-        channel = self._admin_channel()
-        for queue in topology.queues:
-            self._rpc(partial(_delete_queue, channel, queue), f"deleting queue {queue.name!r}")
-        self._rpc(
-            lambda done: channel.exchange_delete(topology.exchange, callback=done),
-            f"deleting exchange {topology.exchange!r}",
-        )
+        from runtime.broker import rabbitmq_queues
+
+        rabbitmq_queues.delete(self._rpc, self._admin_channel(), topology)
+        self._delays.clear()
 
     def depth(self, queue: str) -> QueueDepth:
         """Passive declare: messages ready, and consumers. BrokerError where there is no queue."""
@@ -161,6 +138,19 @@ class RabbitBroker:
                 self._flush()
             return time.monotonic_ns()
 
+    def publish_later(
+        self, route: Route, message: Message, delay_ms: int, settled: Settled | None = None
+    ) -> int:
+        """Publish to the queue in which messages with this delay wait; make it when it is new."""
+        from runtime.broker import rabbitmq_queues
+
+        if (route.exchange, delay_ms) not in self._delays:
+            channel = self._admin_channel()
+            rabbitmq_queues.declare_delay(self._rpc, channel, route.exchange, delay_ms)
+            self._delays.add((route.exchange, delay_ms))
+        waiting = Route(rabbitmq_queues.delay_name(route.exchange, delay_ms), route.key)
+        return self.publish(waiting, message, settled)
+
     def settle(self, timeout_s: float) -> bool:
         """Wait for the outstanding confirms."""
         deadline = time.monotonic() + timeout_s
@@ -193,7 +183,8 @@ class RabbitBroker:
         self._run_settlements()
         while not self._deliveries:
             remaining = deadline - time.monotonic()
-            self._turn(remaining)
+            # What another thread's turn of the loop has swallowed is still a reason not to wait.
+            self._turn(0.0 if self._woken else remaining)
             if self._deliveries:
                 # At once: what was settled meanwhile is told by the next call.
                 break
@@ -412,23 +403,6 @@ class RabbitBroker:
                 self._settlements.append((settled, accepted and not returned, learned_ns))
 
 
-def _declare_queue(channel: Any, queue: Queue, done: Callable[[Any], None]) -> None:
-    arguments = {
-        "x-max-length": queue.max_length,
-        "x-max-length-bytes": queue.max_bytes,
-        "x-overflow": "reject-publish",
-    }
-    channel.queue_declare(queue.name, durable=True, arguments=arguments, callback=done)
-
-
-def _bind(channel: Any, exchange: str, binding: Binding, done: Callable[[Any], None]) -> None:
-    channel.queue_bind(binding.queue, exchange, routing_key=binding.key, callback=done)
-
-
-def _delete_queue(channel: Any, queue: Queue, done: Callable[[Any], None]) -> None:
-    channel.queue_delete(queue.name, callback=done)
-
-
 def _nothing() -> None:
     """A timer's callback whose only purpose is to end a poll."""
 
@@ -440,8 +414,20 @@ def _ignore(_frame: Any) -> None:
 def _delivery(method: Any, properties: Any, body: bytes, delivered_ns: int) -> Delivery:
     headers = properties.headers or {}
     for name, value in headers.items():
-        if type(value) is not str and isinstance(value, int):
+        if type(value) is not str:
+            if not isinstance(value, int):
+                return _delivery_again(method, properties, body, delivered_ns)
             # pika has a type of its own for what does not fit into 32 bits.
             headers[name] = int(value)
     message = Message(body, headers, properties.delivery_mode == 2)
     return Delivery(message, method.delivery_tag, delivered_ns, method.redelivered)
+
+
+def _delivery_again(method: Any, properties: Any, body: bytes, delivered_ns: int) -> Delivery:
+    """A message that was held back, or has tables for headers: without what the broker adds."""
+    properties.headers = {
+        name: value
+        for name, value in properties.headers.items()
+        if isinstance(value, str | int) and not name.startswith("x-first-death-")
+    }
+    return _delivery(method, properties, body, delivered_ns)

@@ -591,6 +591,139 @@ def test_get_takes_one(broker: Broker, route: Route, queue: str) -> None:
     assert broker.depth(queue).ready == 0
 
 
+# -- later ---------------------------------------------------------------------------------------
+
+
+def later(broker: Broker, route: Route, message: Message, delay_ms: int) -> bool:
+    """Publish with a delay, wait, and say whether it was accepted."""
+    answers: list[bool] = []
+    broker.publish_later(route, message, delay_ms, lambda accepted, _: answers.append(accepted))
+    assert broker.settle(LONG_S)
+    (accepted,) = answers
+    return accepted
+
+
+@pytest.fixture
+def delaying(broker: Broker) -> Iterator[Topology]:
+    """A topology whose messages may be published later; its one queue takes three messages."""
+    unique = uuid.uuid4().hex[:8]
+    made = Topology(
+        exchange=f"flow.{unique}",
+        queues=(Queue(f"a.{unique}", max_length=3),),
+        bindings=(Binding("to.a", f"a.{unique}"),),
+        delays_ms=(600, 900, 60_000),
+    )
+    broker.declare(made)
+    yield made
+    broker.delete(made)
+
+
+def test_later_is_later(broker: Broker, delaying: Topology) -> None:
+    """What is published later comes after its delay, unchanged, and takes no place meanwhile."""
+    route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name
+    sent = Message(b"later", {"reboundIteration": 1, "x-eio-meta-a": "b"}, True)
+    before_s = time.monotonic()
+    assert later(broker, route, sent, 600)
+    assert broker.depth(queue).ready == 0
+    assert broker.get(queue) is None
+    broker.subscribe(queue, prefetch=1)
+    publish(broker, route, b"now")
+    first = receive(broker)
+    broker.ack(first)
+    second = receive(broker)
+    assert (first.message.body, second.message) == (b"now", sent)
+    assert time.monotonic() - before_s >= 0.6
+    broker.ack(second)
+    assert broker.receive(QUIET_S) is None
+
+
+def test_a_longer_delay_holds_up_no_shorter_one(broker: Broker, delaying: Topology) -> None:
+    """Messages come in the order in which their delays end, not in that of their publishing."""
+    route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name
+    broker.subscribe(queue, prefetch=1)
+    for delay_ms in (60_000, 900, 600):
+        assert later(broker, route, Message(str(delay_ms).encode(), {}), delay_ms)
+        if delay_ms == 60_000 and broker.depth(queue).ready:
+            pytest.fail("a message that is not due counts as ready")
+    for expected in (b"600", b"900"):
+        delivery = receive(broker)
+        assert delivery.message.body == expected
+        broker.ack(delivery)
+    assert broker.receive(QUIET_S) is None
+
+
+def test_later_survives_who_published_and_who_consumed(
+    open_broker: Open, broker: Broker, delaying: Topology
+) -> None:
+    """A delayed message belongs to the broker: connections may close while it waits."""
+    route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name
+    first = open_broker()
+    first.subscribe(queue, prefetch=1)
+    assert later(first, route, Message(b"later", {}), 600)
+    assert first.receive(0.1) is None
+    first.close()
+    assert broker.depth(queue) == QueueDepth(0, 0)
+    wait_for(lambda: broker.depth(queue).ready == 1)
+    second = open_broker()
+    second.subscribe(queue, prefetch=1)
+    assert receive(second).message.body == b"later"
+
+
+def test_deleted_topology_takes_the_delayed_with_it(broker: Broker, delaying: Topology) -> None:
+    """What waits when its flow is deleted does not turn up in a later flow of that name."""
+    route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name
+    assert later(broker, route, Message(b"gone", {}), 600)
+    broker.delete(delaying)
+    broker.declare(delaying)
+    broker.subscribe(queue, prefetch=1)
+    assert broker.receive(1.0) is None
+    assert later(broker, route, Message(b"new", {}), 600)
+    assert receive(broker).message.body == b"new"
+
+
+def test_what_returns_to_a_full_queue_is_not_lost(broker: Broker, delaying: Topology) -> None:
+    """A delay that ends while the queue is full: either refused before, or delivered later."""
+    route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name
+    assert later(broker, route, Message(b"later", {}), 600)
+    accepted = publish(broker, route, b"1", b"2", b"3")
+    time.sleep(1.0)
+    broker.subscribe(queue, prefetch=3)
+    bodies = set()
+    for _ in range(1 + accepted.count(True)):
+        delivery = receive(broker)
+        bodies.add(delivery.message.body)
+        broker.ack(delivery)
+    assert b"later" in bodies
+    assert len(bodies) == 1 + accepted.count(True)
+
+
+def test_queues_can_be_deleted_without_their_exchange(broker: Broker, topology: Topology) -> None:
+    """A reply queue goes, and the flow whose exchange it was bound to goes on."""
+    first, second = topology.queues
+    broker.delete(Topology("", (first,), ()))
+    with pytest.raises(BrokerError):
+        broker.depth(first.name)
+    assert publish(broker, Route(topology.exchange, "to.a"), b"x") == [False]
+    assert publish(broker, Route(topology.exchange, "to.b"), b"x") == [True]
+    assert broker.depth(second.name).ready == 1
+
+
+@pytest.mark.parametrize("busy_s", [0.0, 0.3])
+def test_wake_is_kept_when_another_thread_turns_the_loop(
+    broker: Broker, queue: str, busy_s: float
+) -> None:
+    """A wake while a handler runs is not swallowed by who keeps the connection alive meanwhile."""
+    broker.subscribe(queue, prefetch=1)
+    broker.wake()
+    helper = threading.Thread(target=broker.keep_alive)
+    helper.start()
+    helper.join()
+    time.sleep(busy_s)
+    before_s = time.monotonic()
+    assert broker.receive(3600.0) is None
+    assert time.monotonic() - before_s < LONG_S / 5
+
+
 # -- lifetime ------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def test_message_is_read_as_written(
     assert rest[size:] == b"\r\n"
     block, arrived = rest[: int(head_size)], rest[int(head_size) : size]
     assert wire.status(block) is None
-    assert wire.parse_message(block, arrived) == sent
+    assert wire.parse_message(block, arrived) == (sent, 0)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_message_is_read_as_written(
 )
 def test_foreign_headers_are_strings(block: bytes | None, headers: dict[str, str]) -> None:
     """Messages that we did not write are read as NATS has them."""
-    assert wire.parse_message(block, b"x") == Message(b"x", headers, False)
+    assert wire.parse_message(block, b"x") == (Message(b"x", headers, False), 0)
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,19 @@ class BrokerInHand:
         self.published: list[tuple[Route, Message, Settled | None]] = []
         self.acked: list[object] = []
         self.rejected: list[object] = []
+        self.later_ms: list[int] = []
 
     def publish(self, route: Route, message: Message, settled: Settled | None = None) -> int:
         """Keep it."""
         self.published.append((route, message, settled))
         return 50
+
+    def publish_later(
+        self, route: Route, message: Message, delay_ms: int, settled: Settled | None = None
+    ) -> int:
+        """Keep it, with its delay."""
+        self.later_ms.append(delay_ms)
+        return self.publish(route, message, settled)
 
     def settle_all(self, accepted: bool = True) -> None:
         """Say of everything published that it was accepted, or refused."""
