@@ -13,7 +13,18 @@ from runtime.quantities import DURATION_MS, RATE, SIZE
 from runtime.steps import read_step
 from scenarios.document import Document
 from scenarios.faults import read_faults
-from scenarios.model import Arrivals, Axes, Claim, Load, Loop, Profile, Scenario, Service, Target
+from scenarios.model import (
+    Arrivals,
+    Axes,
+    Claim,
+    Freeze,
+    Load,
+    Loop,
+    Profile,
+    Scenario,
+    Service,
+    Target,
+)
 from scenarios.references import references
 
 HERE = Path(__file__).parent
@@ -126,6 +137,9 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
     root.finish()
     if scenario.load.loop is Loop.CLOSED and scenario.flow_type is FlowType.ORDINARY:
         document.problem(("load", "loop"), "a closed loop needs a realtime flow")
+    for index, fault in enumerate(scenario.faults):
+        if isinstance(fault, Freeze) and scenario.flow_type is FlowType.ORDINARY:
+            document.problem(("faults", index, "kind"), "a freeze needs a realtime flow")
     _check_lengths(document, scenario)
     _check_delays(document, scenario)
     return scenario

@@ -34,6 +34,20 @@ def test_every_component_folder_loads(folder: Path) -> None:
         assert load_component(root).name == root.name
 
 
+@pytest.mark.parametrize(
+    ("own_ms", "delay_ms", "least_ms"), [(0.0, 5.0, 5.0), (4.0, 3.0, 7.0), (2.0, None, 2.0)]
+)
+def test_wait_takes_no_less_than_it_says(
+    component: Load, own_ms: float, delay_ms: float | None, least_ms: float
+) -> None:
+    """What the configuration and the message ask for is waited, and the body passed on."""
+    wait = component("wait", "wait")
+    before_ns = time.monotonic_ns()
+    found = wait.process(message(delay_ms=delay_ms), {"own_ms": own_ms}, {})
+    assert time.monotonic_ns() - before_ns >= least_ms * 1e6
+    assert found == {"body": message(delay_ms=delay_ms)["body"]}
+
+
 def test_the_source_passes_the_body_on(component: Load) -> None:
     """One call gives one message with the body that came in."""
     source = component("source", "tick")

@@ -86,6 +86,12 @@ def test_a_loop_is_open_unless_it_is_asked_for_closed(tmp_path: Path) -> None:
         load(tmp_path, load='loop = "closed"', flow_type="ordinary")
 
 
+def test_only_what_keeps_running_can_be_frozen(tmp_path: Path) -> None:
+    """The containers of an ordinary flow live for one message: freezing one is a mistake."""
+    with pytest.raises(ScenarioError, match="a freeze needs a realtime flow"):
+        load(tmp_path, FREEZE.format(step="action", time="6 s"), flow_type="ordinary")
+
+
 FREEZE = '[[faults]]\nkind = "freeze"\nstep = "{step}"\nafter = "1 s"\nfor = "{time}"\n'
 DELAY = '[[faults]]\nkind = "network delay"\nstep = "action"\ndelay = "5 ms"\n'
 
