@@ -73,6 +73,8 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
         "ingress_parts": _parts(cell, 0, bootstrap, "client_out", "transit", "client_in"),
         "end_to_end": stat(measures.end_to_end),
         "uncorrected": stat(measures.uncorrected),
+        "lag": stat(measures.lag),
+        "generator_cpu": single(_generator_cpu(cell, bootstrap), "cores"),
         "cold_end_to_end": stat(measures.end_to_end, cold=True),
         "component": stat(measures.component),
         "overhead": stat(measures.overhead),
@@ -108,6 +110,20 @@ def floor_multiple(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Estima
         messages += int(part.judged.sum())
         multiples.append(hops / floor_ms)
     (found,) = quantiles(Samples.of(multiples, max(cell.containers - 1, 1)), (0.5,), bootstrap)
+    return replace(found, count=messages) if found else None
+
+
+def _generator_cpu(cell: Cell, bootstrap: Bootstrap) -> Estimate | None:
+    """The busiest load generator's CPU time over the time it sent; None where no trial says it."""
+    shares: list[Floats] = []
+    messages = 0
+    for part in cell.parts:
+        load: Mapping[str, Any] = part.trial.record.load or {}
+        share = load.get("cpu_share")
+        if isinstance(share, int | float):
+            shares.append(np.array([float(share)]))
+            messages += int(part.judged.sum())
+    found = mean(Samples.of(shares), bootstrap)
     return replace(found, count=messages) if found else None
 
 

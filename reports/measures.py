@@ -83,6 +83,11 @@ def uncorrected(rows: Executions, mask: Mask) -> Floats:
     return interval_ms(_ended(rows, mask), rows.send[1, mask])
 
 
+def lag(rows: Executions, mask: Mask) -> Floats:
+    """By how much the load generator was behind its schedule: actual minus intended send."""
+    return interval_ms(rows.send[1, mask], rows.send[0, mask])
+
+
 def process(rows: Executions, k: int, mask: Mask) -> Floats:
     """Time inside ``process`` of step ``k``, to its end."""
     return interval_ms(rows.inputs[k, 2, mask], rows.inputs[k, 1, mask])

@@ -336,6 +336,7 @@ def resource_figures(cell: Cell) -> list[tuple[str, Mapping[str, Any]]]:
         ("Idle, container-seconds per second", idle.get("container_seconds")),
         ("Idle, CPU-seconds per second", idle.get("cpu_seconds")),
         ("Idle, MB-seconds per second", idle.get("mb_seconds")),
+        ("Load generator: CPU of the busiest", cell.get("generator_cpu")),
         ("Hop p50 as a multiple of the floor's", cell.get("floor_multiple")),
     )
     return [(label, figure) for label, figure in named if figure]
@@ -363,6 +364,7 @@ MEASURES = (
     ("end_to_end", "Execution, from the intended send"),
     ("uncorrected", "Execution, from the actual send"),
     ("cold_end_to_end", "Execution of a start's first message"),
+    ("lag", "Load generator: actual after intended send"),
     ("component", "Component time"),
     ("overhead", "Overhead"),
     ("overhead_between", "Overhead between containers"),

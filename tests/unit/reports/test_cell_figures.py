@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +38,11 @@ def test_figures_of_warm_executions(tmp_path: Path) -> None:
     cell = first_cell(three_starts(tmp_path))
     means = {name: cell[name]["mean"] for name in (
         "hop", "ingress", "end_to_end", "uncorrected", "component", "overhead", "overhead_between",
-        "cold_end_to_end",
+        "cold_end_to_end", "lag",
     )}  # fmt: skip
     assert means == pytest.approx({
         "hop": 6.5, "ingress": 5, "end_to_end": 50, "uncorrected": 49, "component": 31,
-        "overhead": 19, "overhead_between": 13, "cold_end_to_end": 60,
+        "overhead": 19, "overhead_between": 13, "cold_end_to_end": 60, "lag": 1,
     })  # fmt: skip
     assert (cell["starts"], cell["trials"], cell["messages"]) == (3, 3, 9)
     assert (cell["hop"]["starts"], cell["hop"]["messages"]) == (3, 12)
@@ -55,6 +56,21 @@ def test_figures_of_warm_executions(tmp_path: Path) -> None:
         "max_share": 0.0, "over_limit": 0, "share_over_limit": 0.0, "executions": 9,
         "limit": 0.01, "allowed_share": 0.001,
     }  # fmt: skip
+
+
+def _set_share(trial: Json, share: float | None) -> None:
+    trial["load"]["cpu_share"] = share
+
+
+def test_the_generators_cpu(tmp_path: Path) -> None:
+    """The mean over trials of the busiest generator's share; null where no trial says it."""
+    root = three_starts(tmp_path)
+    assert first_cell(root)["generator_cpu"] is None
+    for index, share in enumerate((0.1, 0.2, None), start=1):
+        busy = partial(_set_share, share=share)
+        amend(root / "trials" / f"{index:04d}" / "trial.json", busy)
+    found = first_cell(root)["generator_cpu"]
+    assert (found["value"], found["unit"], found["starts"]) == (pytest.approx(0.15), "cores", 2)
 
 
 def test_quantiles_need_enough_messages(tmp_path: Path) -> None:
