@@ -167,5 +167,5 @@ def _timer(side: Mapping[str, Any]) -> Json | None:
         return None
     return {
         "value": value, "low": None, "high": None, "unit": "ns", "starts": 1,
-        "messages": side.get("timer_reads") or 0, "of": "readings", "basis": "least",
+        "messages": side.get("timer_reads"), "of": "readings", "basis": "least",
     }  # fmt: skip

@@ -27,7 +27,7 @@ _SPELLING = {"us": "µs", "x": TIMES, "MB*s": "MB·s", "MB*s/s": "MB·s/s"}
 NO_INTERVAL = {
     "starts": "no interval: fewer than 3 starts",
     "single": "a single observation, without an interval",
-    "observed": "an observation, without an interval",
+    "observed": "observed, without an interval",
     "range": "the ends of a range, each with its interval where its cell is shown",
     "unsampled": "no interval: the samples were not kept",
     "batch": "no interval: too few observations beyond it",
@@ -220,14 +220,14 @@ def observed(value: float, unit: str) -> Reading:
 def _of(figure: Mapping[str, Any]) -> str:
     """What a STAT or an X rests on; of a floor, one batch of so many observations."""
     noun = str(figure.get("of") or "messages")
-    messages = figure.get("messages") or 0
+    messages = figure.get("messages")
     if figure.get("basis") in {"batch", "least", "unsampled"}:
         batches = figure.get("batches") or 1
         return (
             f"{batches}{NO_BREAK}batch{'' if batches == 1 else 'es'}, "
             f"{counted(messages, noun.removesuffix('s'))}"
         )
-    return rests_on(figure.get("starts") or 0, messages)
+    return rests_on(figure.get("starts") or 0, messages or 0)
 
 
 def _why(figure: Mapping[str, Any]) -> str:

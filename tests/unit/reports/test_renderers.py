@@ -61,7 +61,7 @@ def test_junit_has_a_case_a_claim() -> None:
     assert skipped is not None
     assert (failure.attrib["message"], failure.attrib["type"]) == ("because", "missed")
     assert failure.text == (
-        "measured 2 containers (an observation, without an interval; 5 starts, 1000 messages), "
+        "measured 2 containers (observed, without an interval; 5 starts, 1000 messages), "
         "limit 1 containers"
     )
     assert skipped.attrib["message"] == "because"
