@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.cron import cron_problem
@@ -41,6 +41,7 @@ def test_bad_lines(line: str, expected: str) -> None:
 fields = st.text("0123456789*/-,#LWmonMON", min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(st.lists(fields, min_size=5, max_size=6).map(" ".join))
 def test_no_line_is_too_strange(line: str) -> None:
     """Whatever stands in the fields, the line is good or something is said of it."""

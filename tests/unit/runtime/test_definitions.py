@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.components import load_component
@@ -306,6 +306,7 @@ definitions = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(definitions)
 def test_a_definition_survives_its_document(definition: Definition) -> None:
     """Through JSON text and back, every definition is the same, to the last bit of a float."""
@@ -313,6 +314,7 @@ def test_a_definition_survives_its_document(definition: Definition) -> None:
     assert stored_definition(json.loads(text)) == definition
 
 
+@settings(deadline=None)
 @given(values)
 def test_no_document_is_too_strange(value: object) -> None:
     """Whatever JSON holds becomes a definition or a list of problems, in every place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,3 +226,27 @@ def test_documents_are_checked_against_what_is_deployed(
     store.revisions.deploy(folder)
     with pytest.raises(DefinitionError, match=r"flow: 1 problem found\n.*no trigger 'go'"):
         store.definition(document, where="flow")
+
+
+def test_of_many_that_start_a_flow_one_does(store: Store, two_steps: Definition) -> None:
+    """Threads that compare and set at once: one succeeds, the others hear the state it made."""
+    store.flows.save_draft("flow", two_steps)
+    store.flows.publish("flow")
+    ready = threading.Barrier(8)
+    heard: list[str] = []
+
+    def start() -> None:
+        ready.wait()
+        try:
+            store.flows.set_state("flow", FlowState.STOPPED, FlowState.STARTING, running=1)
+        except StateError as error:
+            heard.append(error.what)
+        else:
+            heard.append("started")
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(heard) == ["flow 'flow' is starting, not stopped"] * 7 + ["started"]

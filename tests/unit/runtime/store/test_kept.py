@@ -71,7 +71,7 @@ def test_what_json_cannot_hold_is_refused(
     assert store.snapshots.load(flow, "first") == {"n": 1}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.text(),
