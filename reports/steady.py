@@ -1,17 +1,21 @@
 """Finds from which message on a started flow is in its steady state, and how it got there.
 
-Change points of the log latency are found by PELT (R. Killick et al., 2012, as in ``ruptures``).
-The classes are those of E. Barrett et al., "Virtual Machine Warmup Blows Hot and Cold", 2017: the
-last segment, with all segments before it that are equivalent to it, is the steady state.
+The classes are those of E. Barrett et al., "Virtual Machine Warmup Blows Hot and Cold", 2017.
+There, change points are found by PELT (R. Killick et al., 2012, as in ``ruptures``), and the last
+segment with all segments before it that are equivalent to it is the steady state. Levels alone take
+a drift for stairs and a weak cycle for a level, so they compete with other descriptions of the
+log latency: a ramp between two levels, a drift, a cycle (``reports.courses``). What comes before
+the last level is taken off, and the rest described again, until it is one level.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from reports.courses import best_course
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,8 +26,8 @@ EQUIVALENT = np.log(1.10)
 """Segments whose latencies differ by less than this factor are one and the same state."""
 STEADY_SHARE = 0.25
 """Share of all messages that the steady state must span to be called one."""
-PENALTY = 15.0
-"""Times the variance times log(points): as Barrett et al. chose it, deaf to autocorrelation."""
+OUTLIER = 3.5
+"""Distance from the median of five neighbours, in standard deviations, that is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +53,31 @@ def classify(starts: list[Floats]) -> Steadiness | None:
     block = -(-length // MAX_POINTS)
     points = length // block
     series = np.median(series[: points * block].reshape(points, block), axis=1)
-    logs = np.log(series)
-    bounds = [0, *_change_points(logs)]
-    levels = [float(logs[a:b].mean()) for a, b in itertools.pairwise(bounds)]
-    first = len(levels) - 1
-    while first > 0 and abs(levels[first - 1] - levels[-1]) < EQUIVALENT:
-        first -= 1
-    if first == 0:
+    logs = _without_outliers(np.log(series))
+    begin, levels = 0, list[float]()
+    while True:
+        rest = logs[begin:]
+        if rest.size < STEADY_SHARE * points:
+            return Steadiness(NONE, None)
+        course = best_course(rest, equivalent=EQUIVALENT, share=STEADY_SHARE, drifts=begin == 0)
+        if course.begin is None:
+            return Steadiness(NONE, None)
+        if course.begin == 0:
+            break
+        levels.append(float(course.fitted[: course.begin].mean()))
+        begin += course.begin
+    steady = float(logs[begin:].mean())
+    if all(abs(level - steady) < EQUIVALENT for level in levels):
         return Steadiness(FLAT, 0)
-    if points - bounds[first] < STEADY_SHARE * points:
-        return Steadiness(NONE, None)
-    slower = all(level > levels[-1] - EQUIVALENT for level in levels)
-    return Steadiness(WARM_UP if slower else SLOWDOWN, bounds[first] * block)
+    slower = all(level > steady - EQUIVALENT for level in levels)
+    return Steadiness(WARM_UP if slower else SLOWDOWN, begin * block)
 
 
-def _change_points(logs: Floats) -> list[int]:
-    """Ends of the segments, the last one included."""
-    # Takes a second to import, and only realtime flows need it.
-    import ruptures
-
-    # Differences of neighbours show the noise without the changes of level (von Neumann, 1941).
-    noise = np.median(np.abs(np.diff(logs))) / (0.6745 * np.sqrt(2))
-    variance = max(float(noise) ** 2, 1e-6)
-    search = ruptures.KernelCPD(kernel="linear", min_size=1).fit(logs.reshape(-1, 1))
-    ends: list[int] = search.predict(pen=PENALTY * variance * np.log(logs.size))
-    return [int(end) for end in ends]
+def _without_outliers(logs: Floats) -> Floats:
+    """Single outliers cut off, but for the first points: those may be a short warm-up."""
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(logs, 2, "reflect"), 5), 1)
+    away = logs - middle
+    limit = OUTLIER * 1.4826 * float(np.median(np.abs(away)))
+    cut = middle + np.clip(away, -limit, limit)
+    cut[:2] = logs[:2]
+    return cut
