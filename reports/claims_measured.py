@@ -12,6 +12,7 @@ from reports.cells import Cell
 from reports.evidence import Evidence
 from reports.render.numbers import size
 from reports.stats import MIN_STARTS, Estimate, Samples, can_give, mean, needed, quantiles, ratio
+from reports.sums import OPEN, additivity
 from reports.verdict import (
     Decision,
     Verdict,
@@ -29,8 +30,6 @@ from reports.warmup import warm_up
 from scenarios.model import Claim
 
 NO_TARGET = "the claim has no limit"
-ADDS_UP_MS = 0.001
-"""Rounding of nanoseconds to milliseconds explains less than this."""
 
 
 def execution_s(claim: Claim, evidence: Evidence) -> Decision:
@@ -124,13 +123,11 @@ def warm_end_to_end_max_ms(claim: Claim, evidence: Evidence) -> Decision:
 
 
 def overhead_per_hop_ms(claim: Claim, evidence: Evidence) -> Decision:
-    """Overhead between containers over N - 1, for every N; and whether hop means add up to it."""
+    """Overhead between containers over N - 1, for every N; and whether one cost speaks for all."""
     target = claim.target
     if target is None:
         return undecided(NO_TARGET)
     shares: dict[int, Estimate] = {}
-    worst_gap = 0.0
-    overheads: dict[int, float] = {}
     for cell in evidence.cells[claim.scenario]:
         hops = cell.containers - 1
         found = mean(
@@ -139,9 +136,6 @@ def overhead_per_hop_ms(claim: Claim, evidence: Evidence) -> Decision:
         if found is None or hops < 1:
             continue
         shares[cell.containers] = found
-        overheads[cell.containers] = hops * found.value
-        means = _hop_means(cell)
-        worst_gap = max(worst_gap, abs(sum(means) - overheads[cell.containers]))
     planned = evidence.scenario(claim.scenario)
     lengths = [n for n in (planned.start_cells if planned else ()) if n is not None]
     missing = sorted(set(lengths) - set(shares))
@@ -151,8 +145,8 @@ def overhead_per_hop_ms(claim: Claim, evidence: Evidence) -> Decision:
     worst = max(shares.values(), key=lambda share: share.value)
     per_length = ", ".join(f"{n}: {describe(shares[n], 'ms')}" for n in sorted(shares))
     reason = (
-        f"overhead per hop by number of containers {per_length}; "
-        f"hop means {_adding_up(worst_gap, worst)}{_expected(claim, shares)}"
+        f"overhead per hop by number of containers {per_length}"
+        f"{_adding_up(claim, evidence)}{_expected(claim, shares)}"
     )
     if verdict is Verdict.UNDECIDED:
         reason += f"; {why_open(list(shares.values()), target)}"
@@ -306,21 +300,14 @@ def _scaled(samples: Samples, factor: float) -> Samples:
     return replace(samples, values=samples.values * factor)
 
 
-def _hop_means(cell: Cell) -> list[float]:
-    """Mean of each hop between containers, each from its own sample."""
-    masks = [(part.executions, part.judged) for part in cell.parts]
-    return [
-        float(np.concatenate([measures.hop(rows, k, mask).total for rows, mask in masks]).mean())
-        for k in range(1, cell.containers)
-    ]
-
-
-def _adding_up(gap_ms: float, overhead: Estimate) -> str:
-    """Whether the means of the hops sum to the overhead."""
-    if gap_ms < ADDS_UP_MS:
-        return "add up to it"
-    missed = describe_one(gap_ms, "ms", starts=overhead.starts, messages=overhead.count)
-    return f"do not add up to it, by {missed}"
+def _adding_up(claim: Claim, evidence: Evidence) -> str:
+    """Whether one cost a hop speaks for every hop and length, in words; '' for a single hop."""
+    found = additivity(evidence.cells[claim.scenario], evidence.bootstrap)
+    if found is None:
+        return ""
+    verdict = found["verdict"]
+    lead = f"whether hop means add up is {verdict}" if verdict == OPEN else f"hop means {verdict}"
+    return f"; {lead}: {found['words']}"
 
 
 def _expected(claim: Claim, shares: dict[int, Estimate]) -> str:
