@@ -16,11 +16,13 @@ from runtime.document import DEEPEST, KeyPath, Table, distinct, dotted, meant, s
 from runtime.errors import DefinitionError
 from runtime.flows import Definition, Trigger, TriggerKind
 from runtime.model import Component, Step
-from runtime.quantities import DURATION_S, RATE
+from runtime.quantities import DURATION_S, RATE, SIZE
 from runtime.steps import Find, read_step
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MOST_REPLICAS = 5
+MOST_QUEUE_LENGTH = 10_000_000
+MOST_QUEUE_BYTES = 1024**4
 LEAST_INTERVAL_S, MOST_INTERVAL_S = 0.001, 31 * 86_400.0
 MOST_QUOTA_PER_S = 100_000.0
 MOST_SHUTDOWN_TIMEOUT_S = 1800.0
@@ -139,7 +141,11 @@ def _step(table: Table, find: Find | None, *, is_first: bool) -> Step:
         passthrough=table.flag("passthrough", default=False),
         log_level=table.choice("log_level", LOG_LEVELS, "WARNING"),
         follow_newest=table.flag("follow_newest", default=False),
+        max_length=table.whole("max_length", 10_000, most=MOST_QUEUE_LENGTH),
+        max_bytes=int(table.quantity("max_bytes", SIZE, "256 MiB")),
     )
+    if step.max_bytes > MOST_QUEUE_BYTES:
+        table.problem("max_bytes", "is too much; it must be at most 1024 GiB")
     table.text("after", "")
     table.finish()
     return step
@@ -243,6 +249,8 @@ def _step_document(step: Step) -> dict[str, Any]:
         "passthrough": step.passthrough,
         "log_level": step.log_level,
         "follow_newest": step.follow_newest,
+        "max_length": step.max_length,
+        "max_bytes": f"{step.max_bytes} B",
     }
 
 

@@ -85,7 +85,8 @@ class Step:
 
     ``replicas`` containers share the step's queue; ``passthrough`` hands the outputs of the steps
     before it to ``process``; ``follow_newest`` takes the component's newest revision at each start
-    instead of the one that was pinned.
+    instead of the one that was pinned. Its queue takes ``max_length`` messages and ``max_bytes`` of
+    bodies; what is over that is refused, and its publisher tries again.
     """
 
     id: str
@@ -99,6 +100,8 @@ class Step:
     passthrough: bool = False
     log_level: str = "WARNING"
     follow_newest: bool = False
+    max_length: int = 10_000
+    max_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
