@@ -42,7 +42,7 @@ class Quantity:
     def how(self) -> str:
         """What may be written, with an example."""
         *most, last = self.factors
-        units = f"{', '.join(most)} or {last}"
+        units = f"{', '.join(most)} or {last}" if most else last
         return f'a number and {units}, such as "{self.example}"'
 
 

@@ -56,10 +56,7 @@ def rows(section: Section) -> list[dict[str, Any]]:
             "name": str(figure.get("name")),
             "figure": figure,
             "half_width": _half_width(figure),
-            "starts": counted(figure.get("starts"), "start"),
-            "messages": counted(figure.get("messages"), "message"),
-            "verdict": "" if asked is None else "met" if figure.get("reached") else "missed",
-            "says": _says(figure, asked),
+            "takes": _takes(figure, asked),
         })  # fmt: skip
     return found
 
@@ -132,11 +129,19 @@ def _half_width(figure: Mapping[str, Any]) -> str:
     return "known to no percentage" if width is None else f"±{percent(width)}"
 
 
-def _says(figure: Mapping[str, Any], asked: float | None) -> str:
+def _takes(figure: Mapping[str, Any], asked: float | None) -> str:
+    """What the precision would take, for a row."""
     if asked is None:
         return ""
     if figure.get("reached"):
-        return f"within {wanted(asked)}"
+        return f"reached ({wanted(asked)})"
+    if figure.get("needed_starts") is None:
+        return "not known yet"
+    return f"about {counted(figure['needed_starts'], 'start')}, {duration(figure.get('needed_s'))}"
+
+
+def _says(figure: Mapping[str, Any], asked: float) -> str:
+    """That it cannot be measured so well here, and what it would take, for a line."""
     verdict = f"cannot be measured to {wanted(asked)} here in this time"
     if figure.get("needed_starts") is None:
         return f"{verdict}; how many starts it would take is not known yet"

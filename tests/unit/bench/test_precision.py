@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from bench.__main__ import main
 from bench.precision import MIN_STARTS, PRECISION, TIME, Cell, Wish, least_trials, shared
 from scenarios.files import CATALOGUE, COMPONENTS, load_scenario
 from scenarios.model import Profile
@@ -52,6 +53,25 @@ def test_what_has_no_unit_is_refused(text: str) -> None:
     for quantity in (PRECISION, TIME):
         with pytest.raises(ValueError, match="write a number and"):
             quantity.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "says"),
+    [
+        ("--precision", "0.05", "is not a precision; write a number and %"),
+        ("--precision", "0%", "is not above zero"),
+        ("--budget", "5", "is not a time budget"),
+        ("--budget", "-5m", "is not above zero"),
+    ],
+)
+def test_options_are_checked_before_anything_starts(
+    option: str, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The front door ends with 2, and says what may be written."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "realtime", f"{option}={text}"])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_one_narrow_interval_is_not_enough() -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from reports.render.html import render_html
+from reports.render.numbers import plain
 from reports.render.precision import duration, empty, lines, percent, rows, summary
 from reports.render.terminal import render_terminal
 from reports.results import analyse
@@ -51,7 +52,8 @@ def test_what_is_precise_enough_needs_no_line() -> None:
     fine = FIGURE | {"name": "end-to-end mean", "half_width": 0.03, "reached": True}
     found = section(fine, FIGURE)
     assert [("mean hop" in line) for line in lines(found)] == [False, True]
-    assert [row["says"].partition(" ")[0] for row in rows(found)] == ["within", "cannot"]
+    takes = [plain(row["takes"]) for row in rows(found)]
+    assert takes == ["reached (5 %)", "about 45 starts, 11 min"]
 
 
 def test_the_least_precise_comes_first() -> None:
@@ -81,7 +83,7 @@ def test_a_budget_alone_asks_for_nothing() -> None:
     found = section(FIGURE | {"reached": None, "needed_starts": None}, asked=None)
     assert len(lines(found)) == 1
     assert lines(found)[0].startswith("as many trials as fit, time budget 5 min")
-    assert [(row["half_width"], row["says"]) for row in rows(found)] == [("±7.12 %", "")]
+    assert [(row["half_width"], row["takes"]) for row in rows(found)] == [("±7.12 %", "")]
 
 
 def test_a_cell_that_gave_nothing_is_named() -> None:
@@ -122,7 +124,7 @@ def test_page_and_terminal_show_it_where_it_was_asked_for(tmp_path: Path) -> Non
     page = render_html(results)
     assert 'id="precision"' in page
     assert "±7.12" in page
-    assert "would be needed" in page
+    assert "Would take" in page
     console = Console(file=io.StringIO(), width=300)
     render_terminal(results, console)
     written = console.file
