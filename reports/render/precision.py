@@ -70,7 +70,7 @@ def empty(section: Section) -> list[str]:
             found.append(f"{place}: given up, {cell['given_up']}")
         elif not cell.get("figures"):
             tried = counted(cell.get("trials") or 0, "trial")
-            found.append(f"{place}: nothing is known after {tried}")
+            found.append(f"{place}: no figures yet, after {tried}")
     return found
 
 

@@ -89,7 +89,7 @@ def test_a_budget_alone_asks_for_nothing() -> None:
 def test_a_cell_that_gave_nothing_is_named() -> None:
     """Given up with its reason, or without any figure."""
     found = section()
-    assert "nothing is known after" in empty(found)[0]
+    assert "no figures yet, after" in empty(found)[0]
     found["cells"][0]["given_up"] = GIVEN_UP
     assert empty(found)[0].endswith(f"given up, {GIVEN_UP}")
 
