@@ -17,7 +17,7 @@ from reports.render.numbers import NO_INTERVAL, key_of
 
 VOID = {"meta", "link", "br", "input", "wbr", "hr"}
 N = r"-?\d[\d\u202f]*(?:\.\d+)?(?:e-?\d+)?"
-UNIT = r"(?:ns|µs|us|ms/ms|ms|s|\u00d7|x|%|MB·s/s|MB·s|s/s|MB|messages(?: a minute| a second)?)"
+UNIT = r"(?:ns|µs|us|ms/ms|ms|s|\u00d7|x|%|/s|MB·s/s|MB·s|s/s|MB|messages(?: a minute| a second)?)"
 OF = (
     rf"(?:{N} starts?, {N} (?:messages?|executions?)"
     rf"|{N} batch(?:es)?, {N} (?:messages?|sleeps?|round trips?|readings?))"
