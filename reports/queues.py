@@ -82,7 +82,7 @@ def _step(step_id: str, trials: list[Trial], k: int, bootstrap: Bootstrap) -> Js
     bound, words = _bound(utilisation, share)
     return {
         "id": step_id,
-        "arrivals": single(figure(lambda s: s.queue.arrivals_per_s), "messages a second"),
+        "arrivals": single(figure(lambda s: s.queue.arrivals_per_s), "/s"),
         "utilisation": single(utilisation, "%"),
         "in_queue": single(figure(lambda s: s.queue.time_ms), "ms"),
         "waiting": single(figure(lambda s: s.waiting_ms), "ms"),

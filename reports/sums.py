@@ -79,9 +79,7 @@ def _merged(cells: Sequence[Cell]) -> Cell:
     for part in (part for cell in cells for part in cell.parts):
         index = part.trial.record.index
         known = parts.get(index, part)
-        parts[index] = replace(
-            part, judged=part.judged | known.judged, cold=part.cold | known.cold
-        )
+        parts[index] = replace(part, judged=part.judged | known.judged, cold=part.cold | known.cold)
     message_cell = replace(cells[0].message_cell, delayed_step=None, injected_delay_ms=None)
     return replace(cells[0], message_cell=message_cell, parts=tuple(parts.values()))
 
@@ -195,9 +193,9 @@ def _lengths(growth: Growth) -> Json:
 def _of_growth(growth: Growth) -> str:
     shortest, longest = growth.lengths[0].containers, growth.lengths[-1].containers
     change = in_words(single(growth.change, "x"))
-    text = f"between {shortest} and {longest} containers the cost of a hop becomes {change}"
+    text = f"the cost of a hop becomes {change} between {shortest} and {longest} containers"
     if growth.agreement is Agreement.ALIKE:
-        return f"{text} what it is: it stays the same within {MARGIN:.0%}, at every length"
+        return f"{text}: it stays the same within {MARGIN:.0%}, at every length"
     apart = [cost for cost in growth.lengths if cost.agreement is Agreement.DEVIATES]
     parts = [
         f"with {cost.containers} containers a hop costs "

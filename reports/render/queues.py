@@ -45,14 +45,14 @@ def _lead(tables: list[Row]) -> Markup:
     """How often the law holds, and how many steps are bound by what."""
     laws = Counter(str(law["badge"]["word"]) for table in tables for law in table["laws"])
     steps = Counter(str(step["bound"]) for table in tables for step in table["steps"])
-    text = Markup("Little's law holds for {} of {}").format(
-        other("count", laws["holds"]), count(laws.total(), "queues and steps")
+    law = Markup("Little's law holds for {} of {} queues and steps").format(
+        other("count", laws["holds"]), other("count", laws.total())
     )
     named = Markup(", ").join(
         Markup("{} {}").format(other("count", number), bound)
         for bound, number in steps.most_common()
     )
-    return Markup("{}. Of {}, {}.").format(text, count(steps.total(), "step"), named)
+    return Markup("{}. Of {}, {}.").format(law, count(steps.total(), "step"), named)
 
 
 def _step(step: Mapping[str, Any]) -> Row:

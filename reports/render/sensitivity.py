@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from reports.render.anatomy import badge
-from reports.render.numbers import of_value
+from reports.render.numbers import NO_BREAK, Reading, number, of_value
 from reports.render.views import Results, anchor
 
 Row = dict[str, Any]
@@ -58,9 +59,21 @@ def _square(response: Mapping[str, Any]) -> Row:
     slope = response.get("slope") or {}
     size = abs(slope.get("value") or 0.0)
     return {
-        "shown": of_value(slope),
+        "shown": _shown(slope),
         "level": sum(size >= degree for degree in _DEGREES),
         "expected": response.get("expected"),
         "differs": response.get("verdict") == "deviates",
         "open": response.get("verdict") == "undecided",
     }
+
+
+def _shown(slope: Mapping[str, Any]) -> Reading:
+    """A slope to the thousandth: all squares are alike, and what is next to nothing looks so."""
+    found = of_value(slope)
+    value, low, high = slope.get("value"), slope.get("low"), slope.get("high")
+    if value is None:
+        return found
+    text = f"{number(value, 3)}{NO_BREAK}ms/ms"
+    if low is None or high is None:
+        return replace(found, text=text)
+    return replace(found, text=text, interval=f"{number(low, 3)} to {number(high, 3)} ms/ms")

@@ -388,7 +388,7 @@ def test_overhead_per_hop(tmp_path: Path) -> None:
     run = Run(tmp_path, (LENGTH,))
     run.ask("overhead_per_hop_ms", "length", limit=15.0, containers=4, expected_ms=45.0)
     run.assert_is("met", "where the platform says 45")
-    run.assert_is("met", "between 2 and 4 containers the cost of a hop becomes")
+    run.assert_is("met", "the cost of a hop becomes")
     run.ask("overhead_per_hop_ms", "length", limit=0.1).assert_is("missed", "4: ")
     run.ask("overhead_per_hop_ms", "length", limit=15.0)
 
