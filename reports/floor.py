@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy import special
 
 from reports.records import FloorRecord
+from reports.render.numbers import batches, plain, quantity, reading
 from reports.stats import CONFIDENCE, can_give, quantile
 
 MOVED_LIMIT = 1.25
@@ -61,15 +62,13 @@ class Moved:
         """What happened to the floor, for a reader who must know it; empty where it stayed."""
         if self.moved is not True or self.ratio is None:
             return ""
-        bounds = ""
-        if self.low is not None and self.high is not None:
-            bounds = (
-                f" ({self.low:.2f} to {self.high:.2f} \u00d7; 1 batch before and after, "
-                f"{self.observations} messages)"
-            )
+        shown = reading(
+            self.ratio, self.low, self.high, "x", of=batches(2, self.observations), why="unsampled"
+        )
         return (
-            f"the machine's floor moved during the run: the bare broker hop took {self.ratio:.2f}"
-            f" \u00d7{bounds} as long after it as before it; the limit is {MOVED_LIMIT:g} \u00d7"
+            f"the machine's floor moved during the run: the bare broker hop took "
+            f"{plain(shown.words())} as long after it as before it; the limit is "
+            f"{plain(quantity(MOVED_LIMIT, 'x'))}, or its reciprocal"
         )
 
 

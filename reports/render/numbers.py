@@ -166,6 +166,12 @@ def reading(
     return Reading(text, f"{ends}, {WITHIN}" if basis == "blocks" else ends, of=of)
 
 
+def batches(count: int, observations: float | None, noun: str = "message") -> str:
+    """What a figure of the floor rests on: ``1 batch, 200 messages``."""
+    word = "batch" if count == 1 else "batches"
+    return f"{count}{NO_BREAK}{word}, {counted(observations, noun)}"
+
+
 def of_stat(stat: Mapping[str, Any] | None, name: str = "mean") -> Reading:
     """One statistic of a STAT: ``mean``, ``p50``, ``p95``, ``p99``, ``min`` or ``max``."""
     if not stat:
@@ -222,11 +228,7 @@ def _of(figure: Mapping[str, Any]) -> str:
     noun = str(figure.get("of") or "messages")
     messages = figure.get("messages")
     if figure.get("basis") in {"batch", "least", "unsampled"}:
-        batches = figure.get("batches") or 1
-        return (
-            f"{batches}{NO_BREAK}batch{'' if batches == 1 else 'es'}, "
-            f"{counted(messages, noun.removesuffix('s'))}"
-        )
+        return batches(figure.get("batches") or 1, messages, noun.removesuffix("s"))
     return rests_on(figure.get("starts") or 0, messages or 0)
 
 
