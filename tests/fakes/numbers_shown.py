@@ -17,7 +17,10 @@ from reports.render.numbers import NO_INTERVAL, key_of
 
 VOID = {"meta", "link", "br", "input", "wbr", "hr"}
 N = r"-?\d[\d\u202f]*(?:\.\d+)?(?:e-?\d+)?"
-UNIT = r"(?:ns|µs|us|ms/ms|ms|s|\u00d7|x|%|/s|MB·s/s|MB·s|s/s|MB|messages(?: a minute| a second)?|cores?)"
+UNIT = (
+    r"(?:ns|µs|us|ms/ms|ms|s|\u00d7|x|%|/s|MB·s/s|MB·s|s/s|MB|"
+    r"messages(?: a minute| a second)?|cores?)"
+)
 OF = (
     rf"(?:{N} starts?, {N} (?:messages?|executions?)"
     rf"|{N} batch(?:es)?, {N} (?:messages?|sleeps?|round trips?|readings?))"
@@ -34,7 +37,7 @@ NAMES = re.compile(r"\bp(?:50|90|95|99)s?\b")
 """Quantiles by name."""
 BEFORE = (
     r"limit(?: of| is)?|limits of|within|at least|at most|band's|needs|API|API time of|than|"
-    r"platform says|allowed|required|beyond|between|take|takes|at"
+    r"platform says|allowed|required|beyond|[Bb]etween|take|takes|at"
 )
 PHRASES = (
     r"(?:^|(?<= ))\S*/\S*",  # a path or an address
