@@ -18,7 +18,7 @@ from reports.integrity import RESIDUAL_ALLOWED, RESIDUAL_LIMIT, total
 from reports.meter import clocks, probe_overhead, read_meter
 from reports.recovered import BOUND_MS, BOUND_SHARE, by_start, component_delays, network_delays
 from reports.rundir import read_run
-from reports.shown import Check, Figure, Json, Of, Shown, all_of, apart, average, median
+from reports.shown import Check, Figure, Json, Of, Shown, all_of, apart, average, figure_of, median
 from reports.stats import MIN_STARTS
 
 FORMAT = 1
@@ -79,20 +79,16 @@ def same(evidence: Evidence) -> Check:
         if row is None:
             return Check(*check, Shown.UNDECIDED, f"fewer than {MIN_STARTS} starts of each")
         rows.append(row)
-    said = "; ".join(
-        f"{row['name']} {row['figure']['value']:.3f} ({row['figure']['low']:.3f} to "
-        f"{row['figure']['high']:.3f})"
-        for row in rows
-    )
+    said = "; ".join(f"{row['name']} {figure_of(row['figure']).words()}" for row in rows)
     resolution = rows[-1]["resolution"]
     said = (
-        f"hops of A over those of A, again, at {SAME_CONFIDENCE:.0%}: {said}; p50s that differ by "
-        f"less than {resolution:.1%} are not told apart"
+        f"hops of A over those of A, again, at {100 * SAME_CONFIDENCE:g} %: {said}; p50s are "
+        f"told apart beyond {100 * resolution:.1f} %"
     )
     if not all(row["figure"]["low"] <= 1 <= row["figure"]["high"] for row in rows):
-        return Check(*check, Shown.NOT_SHOWN, f"{said}; not both contain 1", tuple(rows))
+        return Check(*check, Shown.NOT_SHOWN, f"{said}; they are not the same", tuple(rows))
     if resolution > RESOLUTION_LIMIT:
-        said += f"; that is more than {RESOLUTION_LIMIT:.0%}: too noisy a machine to say"
+        said += f"; that is more than {100 * RESOLUTION_LIMIT:g} %: too noisy a machine to say"
         return Check(*check, Shown.UNDECIDED, said, tuple(rows))
     return Check(*check, Shown.SHOWN, said, tuple(rows))
 
@@ -117,12 +113,12 @@ def conservation(evidence: Evidence) -> Check:
     counted = total([trial.integrity for trial in evidence.trials])
     one_clock = counted.negative - counted.negative_transit
     wrong = {
-        "lost": counted.lost, "handled twice": counted.duplicated,
-        "without a whole path": counted.incomplete, "with a negative time": one_clock,
+        "messages lost": counted.lost, "messages handled twice": counted.duplicated,
+        "executions without a whole path": counted.incomplete, "intervals negative": one_clock,
     }  # fmt: skip
     said = (
-        f"{counted.ended} executions, {counted.residual_over_limit} with more than "
-        f"{RESIDUAL_LIMIT:.0%} unexplained (largest: {counted.residual_max_share:.2%})"
+        f"{counted.ended} executions, {counted.residual_over_limit} of {counted.ended} with more "
+        f"than {100 * RESIDUAL_LIMIT:g} % unexplained, at most {counted.residual_max_share:.2%}"
     )
     row: Json = {
         "label": "executions", "executions": counted.ended,

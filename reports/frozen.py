@@ -33,7 +33,7 @@ GAP_TOLERANCE_NS = 1_000
 """By how much a gap of an evenly spaced schedule may differ from the others: rounding."""
 WHY = (
     "one start each, without an interval: an event is shown, not a mean. A closed loop sends "
-    "nothing while it waits, so that one message met the freeze where 50 a second were due; "
+    "nothing while it waits, so that one message met the freeze where hundreds were due; "
     "only from the intended sends can it be seen that all of those were late"
 )
 
@@ -121,17 +121,19 @@ def _row(loop: str, frozen: _Frozen) -> Json:
 
 def _judge(loop: str, frozen: _Frozen) -> tuple[Shown, str]:
     least, most = (1 - SLACK) * frozen.predicted_ms, BACKLOG * frozen.predicted_ms
-    said = (
-        f"p90 {frozen.corrected_ms:.0f} ms from the intended send, {frozen.uncorrected_ms:.4g} ms "
-        f"from the actual one"
+    corrected, uncorrected = (
+        Figure(ms, None, None, "ms", 1, frozen.messages).words()
+        for ms in (frozen.corrected_ms, frozen.uncorrected_ms)
     )
+    said = f"p90 {corrected} from the intended send, {uncorrected} from the actual one"
     if frozen.off_schedule:
         what = "intended instants are not those of an evenly spaced schedule: the system moves them"
-        return Shown.NOT_SHOWN, f"{said}; {frozen.off_schedule} {what}"
+        of = f"{frozen.off_schedule} of {frozen.messages}"
+        return Shown.NOT_SHOWN, f"{said}; {of} {what}"
     if frozen.predicted_ms <= MILLISECONDS_MS:
         return Shown.UNDECIDED, f"{said}; the freeze was too short to show at the p90"
     if not least <= frozen.corrected_ms <= most:
-        what = f"the instants of the freeze say {frozen.predicted_ms:.0f} ms"
+        what = f"the instants of the freeze allow no less than {frozen.predicted_ms:.0f} ms"
         return Shown.NOT_SHOWN, f"{said}; {what}"
     hidden = frozen.uncorrected_ms <= MILLISECONDS_MS
     if loop == "closed" and not hidden:

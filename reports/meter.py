@@ -17,7 +17,7 @@ from reports.evidence import Evidence
 from reports.executions import Floats
 from reports.floor import quantile_bounds
 from reports.records import parse
-from reports.shown import Check, Json, Shown, all_of
+from reports.shown import Check, Json, Shown, all_of, figure_of
 from reports.stats import quantile
 from runtime.errors import FormatError
 
@@ -107,9 +107,8 @@ def probe_overhead(meter: MeterRecord | None) -> Check:
         verdict = Shown.SHOWN if added["high"] <= limit_ms else Shown.UNDECIDED
         verdict = Shown.NOT_SHOWN if added["low"] > limit_ms else verdict
     reason = (
-        f"with spans a hop takes {ratio['value']:.3f} times as long as without "
-        f"({added['value'] * 1e3:+.0f} us of {hop_ms:.3f} ms, {on.size} pairs); allowed: "
-        f"{limit_ms * 1e3:.0f} us"
+        f"with spans a hop takes {figure_of(ratio).words()} of its time without: "
+        f"{figure_of(added).words()} more, in pairs of batches; allowed {limit_ms:.3g} ms"
     )
     rows: list[Json] = [
         {"label": "added to a hop's p50", "figure": added, "limit": limit_ms},
@@ -132,11 +131,11 @@ def clocks(meter: MeterRecord | None, evidence: Evidence) -> Check:
     verdicts.append(Shown.SHOWN if len(seen) == 1 else Shown.NOT_SHOWN)
     known = [row for row in rows if row["low_us"] is not None]
     reason = "; ".join(
-        f"{row['label']}: offset from {row['low_us']:.1f} to {row['high_us']:.1f} us by "
-        f"{row['rounds']} exchanges"
+        f"{row['label']}: offset between {row['low_us']:.1f} and {row['high_us']:.1f} us"
         for row in known
     )
-    ids = "one clock id" if len(seen) == 1 else f"{len(seen)} clock ids: {', '.join(sorted(seen))}"
+    ids = f"{len(seen)} different clocks: {', '.join(sorted(seen))}"
+    ids = "one clock id" if len(seen) == 1 else ids
     return Check(*check, all_of(verdicts), f"{ids}; {reason or 'no exchange'}", tuple(rows))
 
 

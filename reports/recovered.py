@@ -28,6 +28,7 @@ from reports.shown import (
     all_of,
     apart,
     average,
+    figure_of,
     median,
     paired,
     within,
@@ -184,13 +185,13 @@ def _check(
         reasons = evidence.doubts([scenario.name for scenario in scenarios])
         return Check(*check, Shown.UNDECIDED, "; ".join(reasons) or "not measured", tuple(rows))
     worst = max(measured, key=lambda row: abs(row["error"]["value"]) / row["bound_ms"])
+    sound = sum(row["verdict"] == Shown.SHOWN for row in rows)
+    bound = f"{100 * BOUND_SHARE:g} % or within {BOUND_MS:g} ms"
     reason = (
-        f"{sum(row['verdict'] == Shown.SHOWN for row in rows)} of {len(rows)} figures are within "
-        f"{BOUND_SHARE:.0%} or {BOUND_MS:g} ms; the worst is wrong by "
-        f"{worst['error']['value']:+.3f} ms of {worst['expected_ms']:g} ms "
-        f"({worst['delay_ms']:g} ms, {worst['label']})"
+        f"{sound} of {len(rows)} figures are within {bound}; the worst, at {worst['delay_ms']:g} ms "
+        f"({worst['label']}), is wrong by {figure_of(worst['error']).words()}"
     )
     missing = len(rows) - len(measured)
     if missing:
-        reason += f"; {missing} were not measured"
+        reason += f"; {missing} of {len(rows)} were not measured"
     return Check(*check, verdict, reason, tuple(rows))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy import special
 
 from reports.stats import CONFIDENCE, MIN_STARTS, quantile
+from reports.verdict import number
 
 Floats = npt.NDArray[np.float64]
 ByStart = Mapping[int, Floats]
@@ -53,6 +54,17 @@ class Figure:
             "basis": "starts" if self.low is not None else None,
         }  # fmt: skip
 
+    def words(self) -> str:
+        """In a sentence: with its interval, or why there is none, and what it rests on."""
+        bounds = "a single observation, without an interval"
+        if self.low is not None and self.high is not None:
+            bounds = f"{number(self.low)} to {number(self.high)} {self.unit}"
+        elif self.starts > 1:
+            bounds = f"no interval: fewer than {MIN_STARTS} starts"
+        starts = f"{self.starts} start{'' if self.starts == 1 else 's'}"
+        rest = f"{starts}, {self.messages} messages"
+        return f"{number(self.value)} {self.unit} ({bounds}; {rest})"
+
     def minus(self, expected: float) -> Figure:
         """Its error against what was expected."""
         low, high = (None if v is None else v - expected for v in (self.low, self.high))
@@ -75,6 +87,12 @@ class Check:
             "id": self.id, "title": self.title, "verdict": str(self.verdict),
             "reason": self.reason, "rows": list(self.rows),
         }  # fmt: skip
+
+
+def figure_of(document: Mapping[str, Any]) -> Figure:
+    """A figure as it was before it was stored."""
+    names = ("value", "low", "high", "unit", "starts", "messages")
+    return Figure(*(document[name] for name in names))
 
 
 def all_of(verdicts: Sequence[Shown]) -> Shown:

@@ -35,12 +35,11 @@ def section(results: Json) -> dict[str, Any]:
 
 def _lead(document: Json, *, own: bool) -> str:
     shown = sum(check["verdict"] == "shown" for check in document["checks"])
-    count = f"{shown} of {len(document['checks'])} checks"
+    count = f"{shown} of {len(document['checks'])} checks are shown"
     where = "in this run" if own else f"in run {document['run_id']}"
     if document["valid"]:
-        return f"The meter is certified: {count} are shown {where}."
-    verdict = document["verdict"]
-    return f"The meter is not certified: {count} are shown {where}; the verdict is {verdict}."
+        return f"The meter is certified: {count} {where}."
+    return f"The meter is not certified: {count} {where}; the verdict is {document['verdict']}."
 
 
 def _facts(document: Json) -> list[tuple[str, str]]:

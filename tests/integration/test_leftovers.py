@@ -49,7 +49,10 @@ from runtime.model import Limits
 launcher = DockerLauncher({RUN_ID!r})
 sleep = ("python3", "-c", "import time; time.sleep(600)")
 spec = Spec("sleeper", "step", launcher.worker_image(), {{}}, Limits(), argv=sleep)
-print(launcher.start(spec).id, flush=True)
+instance = launcher.start(spec)
+# One that its owner had frozen must be removable, too.
+instance.freeze()
+print(instance.id, flush=True)
 time.sleep(600)
 """
 
