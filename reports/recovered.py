@@ -188,8 +188,9 @@ def _check(
     sound = sum(row["verdict"] == Shown.SHOWN for row in rows)
     bound = f"{100 * BOUND_SHARE:g} % or within {BOUND_MS:g} ms"
     reason = (
-        f"{sound} of {len(rows)} figures are within {bound}; the worst, at {worst['delay_ms']:g} ms "
-        f"({worst['label']}), is wrong by {figure_of(worst['error']).words()}"
+        f"{sound} of {len(rows)} figures are within {bound}; the worst, at "
+        f"{worst['delay_ms']:g} ms ({worst['label']}), is wrong by "
+        f"{figure_of(worst['error']).words()}"
     )
     missing = len(rows) - len(measured)
     if missing:
