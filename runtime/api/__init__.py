@@ -1,0 +1,1 @@
+"""The platform over HTTP: its operations, what components call, the webhook trigger."""
