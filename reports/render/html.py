@@ -16,6 +16,7 @@ from reports.render import (
     certificate,
     flow,
     leads,
+    machine,
     marks,
     numbers,
     precision,
@@ -60,14 +61,14 @@ def render_html(results: Mapping[str, Any]) -> str:
         "damaged": list(results.get("damaged") or ()),
         "floor": results.get("floor") or {},
         "floor_lead": leads.floor(results),
-        "floor_rows": views.floor_rows(results),
+        "floor_rows": machine.floor_rows(results),
         "floor_moved": views.floor_moved(results),
         "moved": leads.moved(results.get("floor") or {}),
-        "multiples": views.multiples(results),
+        "multiples": machine.multiples(results),
         "precision": precision.view(results.get("precision")),
-        "integrity": views.integrity_rows(results),
+        "integrity": machine.integrity_rows(results),
         "meter": certificate.section(results),
-        "counted_names": views.COUNTS,
+        "counted_names": machine.COUNTS,
     }
     return _environment().get_template("report.html").render(context)
 
