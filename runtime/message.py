@@ -22,6 +22,14 @@ from runtime.errors import InputError
 
 SIZE_LIMIT_BYTES = 10 * 1024 * 1024
 """The platform's limit for one outgoing message, as it goes over the wire."""
+SNAPSHOT_LIMIT_BYTES = 1024 * 1024
+"""The platform's limit for one step's snapshot, as JSON."""
+REBOUND_DELAY_MS = 15_000
+REBOUND_LIMIT = 20
+"""How long a message waits before its step gets it again the first time, and how often that is."""
+_LONGEST_REBOUND_MS = 86_400_000
+STEP_HEADER = "stepId"
+"""Names the step that emitted a message; set where a later step reads what earlier ones emitted."""
 
 
 class Ids(NamedTuple):
@@ -113,6 +121,14 @@ def decode_ids(headers: Mapping[str, str | int]) -> Ids:
         raise ValueError(f"the message has no header {error}") from None
     except TypeError:
         raise ValueError("an id in the message's headers is not a string") from None
+
+
+def rebound_delay_ms(iteration: int, first_ms: int) -> int:
+    """How long a message waits before it returns for the ``iteration``-th time (from 1).
+
+    It doubles up to a day: brokers bound how long a message may wait.
+    """
+    return min(first_ms << (iteration - 1), _LONGEST_REBOUND_MS)
 
 
 DELAY_HEADER = "x-eio-meta-hopbench-delay"

@@ -30,7 +30,8 @@ def by_hand(msg: dict[str, Any]) -> dict[str, Any]:
 def test_mapper(benchmark: BenchmarkFixture) -> None:
     """The realtime scenario's expression on a body of 1 KiB, through the component as loaded."""
     root = ROOT / "scenarios" / "components" / "mapper"
-    component = load(str(root), "mapper.py", CONFIG)
+    component = load(str(root), "mapper.py")
+    component.hooks["init"](CONFIG)
     context = Context(lambda _event, _payload: None, logging.getLogger("micro"), {})
 
     def evaluate() -> Any:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runtime.broker import Broker
 from runtime.errors import StepExited
 from runtime.launch import Exit, Image, Instance, Launcher, Spec
+from runtime.message import REBOUND_DELAY_MS, REBOUND_LIMIT
 from runtime.model import Flow, Revision
 from runtime.wiring import Wiring, step_environment, wire
 
 POLL_S = 0.002
 """How often a file is looked at while something is awaited."""
+SNAPSHOT_FILE = "snapshot.json"
 _LAST_WORDS = 2_000
 """Characters of a log that an error quotes: a line may be of any length."""
 
@@ -36,6 +40,9 @@ class Deployment:
 
     ``images`` are prepared: nothing is built once a start is timed. ``environment`` is added to
     every step's; ``broker_urls`` is for steps, by id, that reach the broker some other way.
+    ``snapshots`` is asked for a step's snapshot, by the step's id, at each of its starts, and says
+    that somebody collects new ones from ``wiring.snapshot_queue``; without it they live and die
+    with their container.
     """
 
     flow: Flow
@@ -49,13 +56,22 @@ class Deployment:
     substitutions: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     broker_urls: Mapping[str, str] = field(default_factory=dict)
-    max_queue_bytes: int = 256 * 1024 * 1024
+    snapshots: Callable[[str], Mapping[str, Any]] | None = None
     on_started: Callable[[Started], None] | None = None
 
     @property
     def wiring(self) -> Wiring:
         """Names of this deployment's queues and keys."""
-        return wire(self.flow, self.name, max_bytes=self.max_queue_bytes)
+        told = self.environment.get
+        return wire(
+            self.flow,
+            self.name,
+            snapshots=self.snapshots is not None,
+            rebound_delay_first_ms=int(
+                told("ELASTICIO_REBOUND_INITIAL_EXPIRATION", REBOUND_DELAY_MS)
+            ),
+            rebound_limit=int(told("ELASTICIO_REBOUND_LIMIT", REBOUND_LIMIT)),
+        )
 
     def declare(self) -> None:
         """Create the queues. Must come before any start."""
@@ -65,15 +81,34 @@ class Deployment:
         """Delete the queues with whatever is left in them."""
         self.broker.delete(self.wiring.topology)
 
-    def start_step(self, index: int, *, one_shot: bool, execution: int | None = None) -> Started:
-        """Start the container of one step."""
+    def start_step(
+        self,
+        index: int,
+        *,
+        one_shot: bool,
+        execution: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        label: str = "",
+        files: Mapping[str, bytes] | None = None,
+    ) -> Started:
+        """Start the container of one step; ``environment`` is for this one alone.
+
+        ``label`` names it, where steps have several; ``files`` are put into its folder before.
+        """
         step = self.flow.steps[index]
         suffix = "" if execution is None else f"-x{execution}"
-        label = re.sub(r"[^a-zA-Z0-9-]", "-", f"{self.name}-{index}-{step.id}{suffix}")
+        label = label or f"{self.name}-{index}-{step.id}{suffix}"
+        label = re.sub(r"[^a-zA-Z0-9-]", "-", label)
         folder = self.folder / label
         folder.mkdir(parents=True)
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
         spool = folder / "spans.spool"
-        environment = {
+        inside = self.launcher.inside(folder)
+        snapshot = self.snapshots(step.id) if self.snapshots is not None else {}
+        if snapshot:
+            (folder / SNAPSHOT_FILE).write_text(json.dumps(dict(snapshot)), encoding="utf-8")
+        told = {
             **self.environment,
             **step_environment(
                 self.flow,
@@ -81,16 +116,18 @@ class Deployment:
                 self.wiring,
                 self.revisions[index].component,
                 broker_url=self.broker_urls.get(step.id, self.broker_url_inside),
-                spool=f"{self.launcher.inside(folder)}/{spool.name}",
+                spool=f"{inside}/{spool.name}",
                 one_shot=one_shot,
                 substitutions=self.substitutions,
+                snapshot_file=f"{inside}/{SNAPSHOT_FILE}" if snapshot else "",
             ),
+            **(environment or {}),
         }
         spec = Spec(
             name=label,
             role="step",
             image=self.images[index],
-            env=environment,
+            env=told,
             limits=step.limits,
             spool=folder,
         )

@@ -11,6 +11,7 @@ from runtime.modes import POLL_S, Deployment, Started
 from runtime.spool import SpoolTail, marks
 
 _LIVENESS_PERIOD_S = 0.25
+_WITH_HOOKS = {"ELASTICIO_STARTUP_REQUIRED": "true"}
 
 
 class RealtimeFlow:
@@ -31,7 +32,14 @@ class RealtimeFlow:
         deadline = time.monotonic() + timeout_s
         with ThreadPoolExecutor(len(steps), thread_name_prefix="start") as pool:
             futures = [
-                pool.submit(self._deployment.start_step, index, one_shot=False) for index in steps
+                pool.submit(
+                    self._deployment.start_step,
+                    index,
+                    one_shot=False,
+                    # The flow's hooks are run once, by the container that its trigger starts in.
+                    environment=_WITH_HOOKS if index == 0 else None,
+                )
+                for index in steps
             ]
             errors: list[HopbenchError] = []
             for future in futures:

@@ -11,14 +11,16 @@ import resource  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from types import FrameType  # noqa: E402
+from typing import Any  # noqa: E402
 
 from runtime.broker import Broker, connect  # noqa: E402
 from runtime.clock import clock_id  # noqa: E402
 from runtime.errors import BrokerError, ComponentError, HopbenchError  # noqa: E402
 from runtime.message import Cipher  # noqa: E402
 from runtime.spans import MARK, OK, Mark, Spool  # noqa: E402
-from runtime.worker.component import Context, load  # noqa: E402
+from runtime.worker.component import Context, Loaded, load  # noqa: E402
 from runtime.worker.handler import Handler  # noqa: E402
 from runtime.worker.settings import Settings, read_settings  # noqa: E402
 
@@ -27,7 +29,6 @@ EXIT_COMPONENT = 3
 EXIT_BROKER = 4
 EXIT_SPOOL = 5
 
-_IDLE_S = 3600.0
 _KEEP_ALIVE_PERIOD_S = 1.0
 _SETTLE_TIMEOUT_S = 5.0
 
@@ -49,7 +50,11 @@ def main() -> int:
         else None
     )
     context = Context(_not_yet, logging.getLogger(settings.step), settings.variables)
-    component = load(settings.component_root, settings.main, settings.config)
+    component = load(settings.component_root, settings.main)
+    if settings.runs_shutdown:
+        _run_shutdown(settings, component)
+        return 0
+    state = _run_first_hooks(settings, component)
     # The adapter is imported inside connect(): import it here, so that the two phases are apart.
     if settings.broker_url.startswith("amqp:"):
         import runtime.broker.rabbitmq
@@ -58,7 +63,10 @@ def main() -> int:
     _mark(spool, Mark.IMPORTED)
     broker = connect(settings.broker_url, name=f"{settings.flow}/{settings.step}")
     _mark(spool, Mark.CONNECTED)
-    handler = _handler(settings)(settings, broker, component, spool, context, cipher)
+    handler = _handler(settings)(
+        settings, broker, component, spool, context, cipher, _snapshot(settings)
+    )
+    threading.excepthook = _report_thread(handler)
     # What is there now stays: the collector need not look at it again, least of all within a hop.
     gc.freeze()
     stopping = _stop_on_signal(broker)
@@ -75,7 +83,59 @@ def main() -> int:
             used = (time.monotonic_ns(), _memory_peak_bytes(), cpu_ns)
             spool.write(spool.encode(MARK, OK, 0, 0, 0, Mark.STOPPING, 0, *used))
     broker.close()
+    if settings.runs_startup and not settings.startup_state:
+        _run_hook(settings, component, "shutdown", settings.config, state)
     return 0
+
+
+def _run_first_hooks(settings: Settings, component: Loaded) -> object:
+    """The hooks before the first message: startup where this worker is told to, then init."""
+    state = None
+    if settings.runs_startup:
+        state = _run_hook(settings, component, "startup", settings.config)
+        if settings.startup_state and "startup" in component.hooks:
+            from runtime.worker import hooks
+
+            hooks.keep(settings.startup_state, state)
+    _run_hook(settings, component, "init", settings.config)
+    return state
+
+
+def _run_shutdown(settings: Settings, component: Loaded) -> None:
+    from runtime.worker import hooks
+
+    state = hooks.kept(settings.startup_state)
+    _run_hook(settings, component, "shutdown", settings.config, state)
+
+
+def _run_hook(settings: Settings, component: Loaded, name: str, *arguments: object) -> object:
+    hook = component.hooks.get(name)
+    if hook is None:
+        return None
+    from runtime.worker import hooks
+
+    limit_s = settings.hook_timeout_s
+    return hooks.run(name, hook, *arguments, step=settings.step, limit_s=limit_s)
+
+
+def _snapshot(settings: Settings) -> dict[str, Any]:
+    if not settings.snapshot_file:
+        return {}
+    from runtime.worker import snapshots
+
+    return snapshots.load(settings.snapshot_file)
+
+
+def _report_thread(handler: Handler) -> Callable[[threading.ExceptHookArgs], None]:
+    """What to do when a thread of the component's own dies of an exception: report it."""
+
+    def report(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_value is not None:
+            from runtime.worker.late import report_thread
+
+            report_thread(handler, ended.exc_value)
+
+    return report
 
 
 def _handler(settings: Settings) -> type[Handler]:
@@ -90,15 +150,25 @@ def _consume(
     settings: Settings, broker: Broker, handler: Handler, stopping: threading.Event
 ) -> None:
     while not stopping.is_set():
-        delivery = broker.receive(_IDLE_S)
-        if delivery is None:
-            continue
-        handler.handle(delivery)
-        if settings.one_shot:
-            # A second message that comes in now is left unacknowledged: it returns to its queue
-            # for the next container.
-            break
+        delivery = broker.receive(handler.patience_s())
+        if delivery is not None:
+            handler.handle(delivery)
+            if settings.one_shot:
+                break
+        handler.run_errands()
+    handler.run_errands()
     broker.settle(_SETTLE_TIMEOUT_S)
+    while settings.one_shot and handler.unfinished and not stopping.is_set():
+        # The next queue is full. A second message that comes in now is left unacknowledged: it
+        # returns to its queue for the next container.
+        broker.receive(handler.patience_s())
+        handler.run_errands()
+    if handler.late is not None:
+        handler.late.close()
+        handler.late.send_all()
+        broker.settle(_SETTLE_TIMEOUT_S)
+        handler.late.give_up_refused()
+        broker.settle(_SETTLE_TIMEOUT_S)
 
 
 def _keep_alive(broker: Broker, handler: Handler) -> None:

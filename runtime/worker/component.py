@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from runtime.errors import ComponentError
 
 Emit = Callable[[str, Any], None]
+HOOKS = ("startup", "init", "shutdown")
 
 
 class Context:
@@ -25,22 +26,28 @@ class Context:
         self.variables = variables
 
     def emit(self, event: str, payload: Any = None) -> None:
-        """Send ``data`` to the next step, report an ``error``, or say ``end``.
+        """Send ``data`` to the next step, report an ``error``, say ``end``; and what is rarer.
 
-        Raises ComponentError for an event that this platform does not have, MessageTooLarge for
-        data over the outgoing limit.
+        ``rebound`` sends the input back to this step, for later; ``snapshot`` and
+        ``updateSnapshot`` keep a small state; ``httpReply`` answers who waits at the webhook. Any
+        thread may emit, also when ``process`` has returned. Raises ComponentError for an event that
+        this platform does not have, or not then; MessageTooLarge for what is over a limit.
         """
         self._emit(event, payload)
 
 
 class Loaded(NamedTuple):
-    """A component's functions. ``process`` takes message, config, snapshot and context."""
+    """A component's functions. ``process`` takes message, config, snapshot and context.
+
+    ``hooks`` has those of startup, init and shutdown that there are.
+    """
 
     process: Callable[[dict[str, Any], dict[str, Any], dict[str, Any], Context], Any]
+    hooks: Mapping[str, Callable[..., Any]] = {}
 
 
-def load(root: str, main: str, config: dict[str, Any]) -> Loaded:
-    """Execute the component's main file, run its ``init(cfg)`` if it has one, adapt ``process``.
+def load(root: str, main: str) -> Loaded:
+    """Execute the component's main file, adapt its ``process``, find its hooks.
 
     ``process(msg, cfg, snapshot)`` and ``process(msg, cfg, snapshot, context)`` are both accepted.
     Raises ComponentError when the file is missing or defines no such function.
@@ -73,9 +80,7 @@ def load(root: str, main: str, config: dict[str, Any]) -> Loaded:
             where=path,
             remedy="Define it at the top level of the file",
         )
-    init = getattr(module, "init", None)
-    if init is not None:
-        init(config)
+    hooks = {name: hook for name in HOOKS if callable(hook := getattr(module, name, None))}
     if code.co_argcount == 4:
-        return Loaded(process)
-    return Loaded(lambda msg, cfg, snapshot, _context: process(msg, cfg, snapshot))
+        return Loaded(process, hooks)
+    return Loaded(lambda msg, cfg, snapshot, _context: process(msg, cfg, snapshot), hooks)

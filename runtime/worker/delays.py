@@ -32,7 +32,7 @@ class DelayingHandler(Handler):
         if item is not None:
             asked = str(item.delivery.message.headers.get(DELAY_HEADER, ""))
             step, _, delay_ms = asked.rpartition("=")
-            if step == self._settings.step:
+            if step == self.settings.step:
                 _wait_until(item.entry_ns + round(float(delay_ms) * 1e6))
         return self._process(msg, cfg, snapshot, context)
 

@@ -1,62 +1,78 @@
 """Handles one message: into ``process``, out to the queue, acknowledged, recorded.
 
 An input is acknowledged only when the broker has confirmed all that came of it, so a message is
-never lost between two steps; and it is recorded only then, off the path that is measured.
+never lost between two steps; and it is recorded only then, off the path that is measured. What is
+rare (a refused publish, an error, a rebound, an emit outside of ``process``) is in modules of its
+own, loaded when it first happens: a worker's imports are part of the warm-up.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
 
-from runtime.broker import Broker, Delivery, Message, Route
-from runtime.errors import ComponentError, MessageTooLarge
-from runtime.message import (
-    Cipher,
-    Ids,
-    carried,
-    decode_body,
-    decode_ids,
-    encode_body,
-    encode_headers,
+from runtime.broker import Broker, Delivery, Message, Route, Settled
+from runtime.errors import MessageTooLarge
+from runtime.message import Cipher, Ids, carried, decode_body, decode_ids, encode_body
+from runtime.spans import (
+    EMIT,
+    ERROR,
+    FIRST,
+    OK,
+    PROCESS,
+    REBOUND,
+    REDELIVERED,
+    REFUSED,
+    UNSETTLED,
+    Spool,
 )
-from runtime.spans import EMIT, ERROR, FIRST, OK, PROCESS, REDELIVERED, REFUSED, UNSETTLED, Spool
 from runtime.worker.component import Context, Loaded
 from runtime.worker.settings import Settings
 
+if TYPE_CHECKING:
+    from runtime.worker.late import Late
+    from runtime.worker.retries import Retries
+
 now_ns = time.monotonic_ns
-_ERROR_CHARACTERS, _TRACE_CHARACTERS = 2_000, 10_000
+_IDLE_S = 3600.0
 
 
-def _words(error: Exception) -> str:
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"
-    except Exception:  # noqa: BLE001  # its __str__ is the component's own code
-        return f"{name}, which cannot say what it is about"
+class Output:
+    """One message that a component emitted, until the broker has settled it.
 
+    ``sent`` is kept until it is accepted. ``loose``: its input had been settled when it was
+    emitted, so that nothing but this worker has it. ``attempts``: how often it was refused.
+    """
 
-def _sendable(text: str, most: int) -> str:
-    cut = text if len(text) <= most else f"{text[:most]}..."
-    return cut.encode("utf-8", "replace").decode()
+    __slots__ = (
+        "attempts",
+        "confirmed_ns",
+        "emit_ns",
+        "loose",
+        "message",
+        "outcome",
+        "sent",
+        "socket_ns",
+    )
 
-
-class _Output:
-    """One message that a component emitted, until the broker has settled it."""
-
-    __slots__ = ("confirmed_ns", "emit_ns", "message", "outcome", "socket_ns")
-
-    def __init__(self, message: int, emit_ns: int) -> None:
+    def __init__(self, message: int, emit_ns: int, sent: Message, loose: bool) -> None:
         self.message = message
         self.emit_ns = emit_ns
+        self.sent: Message | None = sent
+        self.loose = loose
+        self.attempts = 0
         self.socket_ns = 0
         self.confirmed_ns = 0
         self.outcome = UNSETTLED
 
 
-class _Input:
+class Input:
     """One delivery in the hands of this worker, with all that came of it."""
 
     __slots__ = (
@@ -67,6 +83,8 @@ class _Input:
         "first",
         "ids",
         "outputs",
+        "passed",
+        "rebound",
         "returned",
         "unsettled",
     )
@@ -78,13 +96,18 @@ class _Input:
         self.entry_ns = 0
         self.end_ns = 0
         self.error: str | None = None
-        self.outputs: list[_Output] = []
+        self.rebound: str | None = None
+        self.outputs: list[Output] = []
+        self.passed: dict[str, Any] = {}
         self.unsettled = 0
         self.returned = False
 
 
 class Handler:
-    """Runs a component's ``process`` for each delivery. ``busy_since_ns`` is 0 between them."""
+    """Runs a component's ``process`` for each delivery. ``busy_since_ns`` is 0 between them.
+
+    Made and used by one thread, the broker's owner; a component may emit from others.
+    """
 
     def __init__(
         self,
@@ -94,20 +117,29 @@ class Handler:
         spool: Spool | None,
         context: Context,
         cipher: Cipher | None,
+        snapshot: dict[str, Any] | None = None,
     ) -> None:
-        self._settings = settings
-        self._broker = broker
+        self.settings = settings
+        self.broker = broker
+        self.cipher = cipher
+        self.snapshot = snapshot or {}
+        self.logger = context.logger
         self._component = component
         self._spool = spool
-        self._cipher = cipher
         self._context = context
-        context._emit = self._emit
+        context._emit = self.emit
         self._data = Route(settings.exchange, settings.data_key)
-        self._errors = Route(settings.exchange, settings.error_key)
+        self._passes = settings.reads_passthrough or settings.carries_passthrough
         # Message ids are unique per process start without asking anyone.
         self._next_id = int.from_bytes(os.urandom(4), "big") << 32
-        self._current: _Input | None = None
-        self._open: dict[int, _Input] = {}
+        self._thread = get_ident()
+        self._current: Input | None = None
+        self._open: set[Input] = set()
+        self.last: Input | None = None
+        self.loose: dict[Output, Input] = {}
+        self.late: Late | None = None
+        self.retries: Retries | None = None
+        self._making = threading.Lock()
         self.started = 0
         self.finished = 0
         self.busy_since_ns = 0
@@ -118,144 +150,229 @@ class Handler:
         self.started += 1
         try:
             ids = decode_ids(delivery.message.headers)
-            message = decode_body(delivery.message.body, self._cipher)
+            message = decode_body(delivery.message.body, self.cipher)
         except ValueError as error:
-            item = _Input(delivery, Ids(0, 0, 0), first)
+            item = Input(delivery, Ids(0, 0, 0), first)
             item.entry_ns = item.end_ns = now_ns()
-            self._open[id(item)] = item
-            self._fail(item, f"the message cannot be read: {error}")
+            self._open.add(item)
+            self.fail(item, f"the message cannot be read: {error}")
             self._returned(item)
             return
-        item = _Input(delivery, ids, first)
-        self._open[id(item)] = item
-        self._current = item
-        settings = self._settings
+        item = Input(delivery, ids, first)
+        self._open.add(item)
+        if self._passes:
+            from runtime.worker import passthrough
+
+            passthrough.receive(self.settings, item, message)
+        self.last = self._current = item
+        snapshot = self._snapshot_copy() if self.snapshot else {}
         self.busy_since_ns = item.entry_ns = now_ns()
         try:
-            result = self._component.process(message, settings.config, {}, self._context)
+            result = self._component.process(message, self.settings.config, snapshot, self._context)
             item.end_ns = now_ns()
             if result:
                 payload = (
                     result if isinstance(result, dict) and "body" in result else {"body": result}
                 )
-                self._emit_data(item, payload, item.end_ns)
+                self.send(item, self.encoded(item, payload), item.end_ns)
         except Exception as error:  # noqa: BLE001  # a component may raise anything at all
+            from runtime.worker.failures import words
+
             item.end_ns = item.end_ns or now_ns()
             trace = traceback.format_exc(limit=-3)
-            self._fail(item, _words(error), trace)
+            self.fail(item, words(error), trace)
         finally:
             self.busy_since_ns = 0
             self._current = None
         self._returned(item)
 
+    def patience_s(self) -> float:
+        """How long to wait for a message, at most, before :meth:`run_errands` is due again."""
+        return _IDLE_S if self.retries is None else self.retries.wait_s(_IDLE_S)
+
+    def run_errands(self) -> None:
+        """Send what was emitted outside of ``process``, and what was refused and is due again."""
+        if self.late is not None:
+            self.late.send_all()
+        if self.retries is not None:
+            self.retries.run_due()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether anything that came in, or was emitted, is not settled yet."""
+        return bool(self._open or self.loose)
+
     def give_up(self) -> None:
         """Record what the broker has not settled, when this process must end."""
-        for item in list(self._open.values()):
+        for item in list(self._open):
             self._record(item, 0, UNSETTLED)
+        for output, item in self.loose.items():
+            self._record_loose(item, output)
+        self.loose.clear()
 
     # -- what a component asks for ---------------------------------------------------------------
 
-    def _emit(self, event: str, payload: Any) -> None:
+    def emit(self, event: str, payload: Any) -> None:
+        """What :meth:`Context.emit` does; of any thread."""
         item = self._current
-        if item is None:
-            raise ComponentError(
-                f"emit({event!r}) outside of process()",
-                where=f"step {self._settings.step}",
-                remedy="Emit only while process() runs",
-            )
-        if event == "data":
+        if item is None or get_ident() != self._thread:
+            if self.late is None:
+                self._make_late()
+            assert self.late is not None
+            self.late.take(event, payload, now_ns())
+        elif event == "data":
             message = (
                 payload if isinstance(payload, dict) and "body" in payload else {"body": payload}
             )
-            self._emit_data(item, message, now_ns())
-        elif event == "error":
-            self._fail(item, str(payload))
+            emit_ns = now_ns()
+            self.send(item, self.encoded(item, message), emit_ns)
         elif event != "end":
-            raise ComponentError(
-                f"there is no event {event!r}",
-                where=f"step {self._settings.step}",
-                remedy="Emit 'data', 'error' or 'end'",
-            )
+            from runtime.worker.events import act
 
-    def _emit_data(self, item: _Input, message: dict[str, Any], emit_ns: int) -> None:
-        settings = self._settings
-        body = encode_body(message, self._cipher)
-        if len(body) > settings.size_limit_bytes:
+            act(self, item, event, payload)
+
+    def _make_late(self) -> None:
+        from runtime.worker.late import Late
+
+        # Two listeners may be the first at once.
+        with self._making:
+            self.late = self.late or Late(self)
+
+    def _snapshot_copy(self) -> dict[str, Any]:
+        from runtime.worker.snapshots import copy
+
+        return copy(self.snapshot)
+
+    def encoded(self, item: Input, message: dict[str, Any]) -> bytes:
+        """A message as it goes over the wire. Raises MessageTooLarge. Of any thread."""
+        if self._passes:
+            from runtime.worker import passthrough
+
+            message = passthrough.hand_on(self.settings, item, message)
+        body = encode_body(message, self.cipher)
+        if len(body) > self.settings.size_limit_bytes:
             raise MessageTooLarge(
-                f"a message of {len(body)} bytes is over the limit of {settings.size_limit_bytes}",
-                where=f"step {settings.step}",
+                f"a message of {len(body)} bytes is over the limit of "
+                f"{self.settings.size_limit_bytes}",
+                where=f"step {self.settings.step}",
                 remedy="Send less in one message, or several messages",
             )
+        return body
+
+    def send(self, item: Input, body: bytes, emit_ns: int) -> None:
+        """Publish an output of an input to the next step, where there is one."""
+        settings = self.settings
         if not settings.data_key:
             return
+        sent = Message(body, self.headers_for(item), settings.persistent)
+        output = Output(self._next_id, emit_ns, sent, item not in self._open)
+        output.socket_ns = self.broker.publish(
+            self._data, sent, partial(self._output_settled, item, output)
+        )
+        # Not before: a broker may refuse to send what is over a limit of its own.
+        item.unsettled += 1
+        if output.loose:
+            self.loose[output] = item
+        else:
+            item.outputs.append(output)
+
+    def headers_for(self, item: Input) -> dict[str, str | int]:
+        """Headers of a new message that an input causes: its own id, and what is carried along."""
         self._next_id += 1
-        output = _Output(self._next_id, emit_ns)
         inherited = item.delivery.message.headers
         # As encode_headers() does it, without formatting again what came as text; a message with no
         # more headers than its ids has none that are carried along.
         own = 3 if item.ids.parent else 2
         headers = carried(inherited) if len(inherited) > own else {}
         headers["messageId"] = f"{self._next_id:016x}"
-        headers["threadId"] = inherited["threadId"]
-        headers["parentMessageId"] = inherited["messageId"]
-        item.outputs.append(output)
-        item.unsettled += 1
+        headers["threadId"] = inherited.get("threadId", "")
+        headers["parentMessageId"] = inherited.get("messageId", "")
+        if self.settings.carries_passthrough:
+            headers["stepId"] = self.settings.step
+        return headers
 
-        def settled(accepted: bool, learned_ns: int) -> None:
-            output.confirmed_ns = learned_ns
-            output.outcome = OK if accepted else REFUSED
-            if not accepted and item.error is None:
-                self._fail(item, f"the broker refused a message for {settings.data_key!r}")
-            item.unsettled -= 1
-            self._complete(item)
+    def fail(self, item: Input, error: str, trace: str = "", output: Output | None = None) -> None:
+        """Report an error to the error queue; where ``item`` is still open, it fails."""
+        from runtime.worker.failures import report
 
-        output.socket_ns = self._broker.publish(
-            self._data, Message(body, headers, settings.persistent), settled
-        )
-
-    def _fail(self, item: _Input, error: str, trace: str = "") -> None:
-        """Send the error, with the input that caused it, to the flow's error queue."""
-        # An error must arrive whatever its text is: cut, and without what UTF-8 cannot hold.
-        error = _sendable(error, _ERROR_CHARACTERS)
-        trace = _sendable(trace, _TRACE_CHARACTERS)
-        item.error = error
-        settings = self._settings
-        self._context.logger.error("%s: %s", settings.step, error)
-        delivery = item.delivery
-        # A large input is cut: the error must arrive even when the input alone fills a message.
-        cause = delivery.message.body[:65536].decode("utf-8", "replace")
-        report = {"error": error, "trace": trace, "step": settings.step, "errorInput": cause}
-        self._next_id += 1
-        headers = encode_headers(Ids(item.ids.trace, self._next_id, item.ids.message), {})
-        item.unsettled += 1
-
-        def settled(accepted: bool, _learned_ns: int) -> None:
-            if not accepted:
-                self._context.logger.error("%s: the error queue refused: %s", settings.step, error)
-            item.unsettled -= 1
-            self._complete(item)
-
-        self._broker.publish(
-            self._errors, Message(encode_body(report), headers, settings.persistent), settled
-        )
+        report(self, item, error, trace, output, is_open=item in self._open)
 
     # -- settling --------------------------------------------------------------------------------
 
-    def _returned(self, item: _Input) -> None:
-        item.returned = True
-        self._complete(item)
+    def deliver(
+        self, send: Callable[[Settled], int], done: Callable[[bool], None], attempt: int = 0
+    ) -> None:
+        """Publish with ``send``, again and again while it is refused; then say how it ended."""
 
-    def _complete(self, item: _Input) -> None:
-        if not item.returned or item.unsettled or id(item) not in self._open:
+        def settled(accepted: bool, _learned_ns: int) -> None:
+            if accepted or not self._again(attempt, lambda: self.deliver(send, done, attempt + 1)):
+                done(accepted)
+
+        send(settled)
+
+    def _again(self, attempt: int, action: Callable[[], None]) -> bool:
+        """Let something that was refused be tried again later; False when it is given up."""
+        most = self.settings.retry_attempts
+        if most is not None and attempt >= most:
+            return False
+        if self.retries is None:
+            from runtime.worker.retries import Retries
+
+            self.retries = Retries(self.settings, self.logger)
+        self.retries.add(attempt, action)
+        return True
+
+    def _output_settled(self, item: Input, output: Output, accepted: bool, learned_ns: int) -> None:
+        if not accepted:
+            output.attempts += 1
+            if self._again(output.attempts - 1, partial(self._send_again, item, output)):
+                return
+        self.conclude(item, output, accepted, learned_ns)
+
+    def conclude(self, item: Input, output: Output, accepted: bool, learned_ns: int) -> None:
+        """An output is accepted, or given up: then its input fails."""
+        output.confirmed_ns = learned_ns
+        output.outcome = OK if accepted else REFUSED
+        if not accepted and (output.loose or item.error is None):
+            key = self.settings.data_key
+            self.fail(item, f"the broker refused a message for {key!r}", output=output)
+        output.sent = None
+        item.unsettled -= 1
+        if output.loose:
+            del self.loose[output]
+            self._record_loose(item, output)
+        else:
+            self.complete(item)
+
+    def _send_again(self, item: Input, output: Output) -> None:
+        if output.sent is None:  # It was given up meanwhile.
+            return
+        output.socket_ns = self.broker.publish(
+            self._data, output.sent, partial(self._output_settled, item, output)
+        )
+
+    def _returned(self, item: Input) -> None:
+        item.returned = True
+        if item.rebound is not None and item.error is None:
+            from runtime.worker.rebounds import send_back
+
+            send_back(self, item)
+        self.complete(item)
+
+    def complete(self, item: Input) -> None:
+        """Acknowledge (or reject) and record an input, once everything that came of it is out."""
+        if not item.returned or item.unsettled or item not in self._open:
             return
         if item.error is None:
-            self._broker.ack(item.delivery)
+            self.broker.ack(item.delivery)
+            outcome = OK if item.rebound is None else REBOUND
         else:
-            self._broker.reject(item.delivery)
-        self._record(item, now_ns(), OK if item.error is None else ERROR)
+            self.broker.reject(item.delivery)
+            outcome = ERROR
+        self._record(item, now_ns(), outcome)
 
-    def _record(self, item: _Input, acked_ns: int, outcome: int) -> None:
-        del self._open[id(item)]
+    def _record(self, item: Input, acked_ns: int, outcome: int) -> None:
+        self._open.remove(item)
         self.finished += 1
         spool = self._spool
         if spool is None:
@@ -268,8 +385,15 @@ class Handler:
             item.delivery.delivered_ns, item.entry_ns, item.end_ns, acked_ns,
         )  # fmt: skip
         for output in item.outputs:
-            records += spool.encode(
-                EMIT, output.outcome, 0, flags & FIRST, ids.trace, output.message, ids.message,
-                0, output.emit_ns, output.socket_ns, output.confirmed_ns,
-            )  # fmt: skip
+            records += self._emit_record(spool, item, output)
         spool.write(records)
+
+    def _record_loose(self, item: Input, output: Output) -> None:
+        if self._spool is not None:
+            self._spool.write(self._emit_record(self._spool, item, output))
+
+    def _emit_record(self, spool: Spool, item: Input, output: Output) -> bytes:
+        return spool.encode(
+            EMIT, output.outcome, 0, FIRST if item.first else 0, item.ids.trace, output.message,
+            item.ids.message, 0, output.emit_ns, output.socket_ns, output.confirmed_ns,
+        )  # fmt: skip

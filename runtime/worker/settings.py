@@ -11,14 +11,24 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runtime.errors import InputError
-from runtime.message import SIZE_LIMIT_BYTES
+from runtime.message import REBOUND_DELAY_MS, REBOUND_LIMIT, SIZE_LIMIT_BYTES
+
+RETRY_DELAY_MS, RETRY_LONGEST_MS = 100, 300_000
+HOOK_TIMEOUT_S = 60
 
 
 class Settings(NamedTuple):
     """All that a worker is told.
 
     ``one_shot``: handle one message, then end. An empty ``data_key``: the last step, whose data
-    goes nowhere.
+    goes nowhere. ``input_key`` leads to this step's own queue, ``snapshot_key`` to where the
+    platform collects snapshots; empty: nobody does. ``snapshot_file`` has the one to begin with. A
+    refused publish is tried again after ``retry_delay_ms``, which doubles up to
+    ``retry_longest_ms``, ``retry_attempts`` times (None: for ever). ``reads_passthrough``:
+    ``process`` sees what earlier steps emitted; ``carries_passthrough``: a later step does.
+    ``runs_startup``: run the startup hook before consuming, and leave its result in the file
+    ``startup_state``; without one, this worker runs the shutdown hook, too, when it ends.
+    ``runs_shutdown``: run the shutdown hook with that file's content, and nothing else.
     """
 
     broker_url: str
@@ -43,6 +53,20 @@ class Settings(NamedTuple):
     inject_delays: bool
     spool: str
     log_level: str
+    input_key: str
+    snapshot_key: str
+    snapshot_file: str
+    retry_delay_ms: int
+    retry_longest_ms: int
+    retry_attempts: int | None
+    rebound_delay_ms: int
+    rebound_limit: int
+    reads_passthrough: bool
+    carries_passthrough: bool
+    hook_timeout_s: int
+    runs_startup: bool
+    runs_shutdown: bool
+    startup_state: str
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -55,13 +79,23 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             problems.append(f"{name} is missing")
         return value
 
-    def number(name: str, default: int) -> int:
+    def number(name: str, default: int, least: int = 0) -> int:
         text = environment.get(name, "")
         try:
-            return int(text) if text else default
+            value = int(text) if text else default
         except ValueError:
             problems.append(f"{name} is {text!r}, not a whole number")
             return default
+        if value < least:
+            problems.append(f"{name} is {value}, and must be at least {least}")
+        return value
+
+    def attempts(name: str) -> int | None:
+        endless = environment.get(name, "") in {"", "Infinity"}
+        return None if endless else number(name, 0)
+
+    def flag(name: str, yes: str = "true") -> bool:
+        return environment.get(name, "") == yes
 
     def mapping(name: str) -> dict[str, Any]:
         text = environment.get(name, "") or "{}"
@@ -90,14 +124,28 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         data_key=environment.get("ELASTICIO_DATA_ROUTING_KEY", ""),
         error_key=required("ELASTICIO_ERROR_ROUTING_KEY"),
         prefetch=number("ELASTICIO_RABBITMQ_PREFETCH_SAILOR", 1),
-        persistent=environment.get("ELASTICIO_AMQP_PERSISTENT_MESSAGES", "") == "true",
+        persistent=flag("ELASTICIO_AMQP_PERSISTENT_MESSAGES"),
         size_limit_bytes=number("ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT", SIZE_LIMIT_BYTES),
         crypto_password=environment.get("ELASTICIO_MESSAGE_CRYPTO_PASSWORD", ""),
         crypto_vector=environment.get("ELASTICIO_MESSAGE_CRYPTO_IV", ""),
-        one_shot=environment.get("HOPBENCH_ONE_SHOT", "") == "1",
-        inject_delays=environment.get("HOPBENCH_INJECT_DELAYS", "") == "1",
+        one_shot=flag("HOPBENCH_ONE_SHOT", "1"),
+        inject_delays=flag("HOPBENCH_INJECT_DELAYS", "1"),
         spool=environment.get("HOPBENCH_SPOOL", ""),
         log_level=environment.get("LOG_LEVEL", "WARNING"),
+        input_key=environment.get("HOPBENCH_INPUT_KEY", ""),
+        snapshot_key=environment.get("ELASTICIO_SNAPSHOT_ROUTING_KEY", ""),
+        snapshot_file=environment.get("HOPBENCH_SNAPSHOT_FILE", ""),
+        retry_delay_ms=number("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", RETRY_DELAY_MS, 1),
+        retry_longest_ms=number("ELASTICIO_AMQP_PUBLISH_MAX_RETRY_DELAY", RETRY_LONGEST_MS, 1),
+        retry_attempts=attempts("ELASTICIO_AMQP_PUBLISH_RETRY_ATTEMPTS"),
+        rebound_delay_ms=number("ELASTICIO_REBOUND_INITIAL_EXPIRATION", REBOUND_DELAY_MS, 1),
+        rebound_limit=number("ELASTICIO_REBOUND_LIMIT", REBOUND_LIMIT),
+        reads_passthrough=flag("HOPBENCH_PASSTHROUGH", "1"),
+        carries_passthrough=flag("HOPBENCH_CARRY_PASSTHROUGH", "1"),
+        hook_timeout_s=number("HOPBENCH_HOOK_TIMEOUT_S", HOOK_TIMEOUT_S, 1),
+        runs_startup=flag("ELASTICIO_STARTUP_REQUIRED"),
+        runs_shutdown=flag("ELASTICIO_HOOK_SHUTDOWN"),
+        startup_state=environment.get("HOPBENCH_STARTUP_STATE", ""),
     )
     if problems:
         raise InputError(

@@ -1,124 +1,20 @@
-"""What a worker does with one message, in every turn that it can take."""
+"""What a worker does with one message: into ``process``, out, acknowledged, recorded."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from runtime.broker import Delivery, Message, QueueDepth, Route, Settled, Topology
-from runtime.message import Ids, decode_body, delay_headers, encode_body, encode_headers
-from runtime.spans import EMIT, ERROR, FIRST, OK, PROCESS, REDELIVERED, REFUSED, UNSETTLED, Spool
-from runtime.spool import Records, read_spool
-from runtime.worker.component import Context, Loaded
+from runtime.broker import Delivery, Message, Route
+from runtime.message import Ids, decode_body, delay_headers, encode_headers
+from runtime.spans import EMIT, ERROR, FIRST, OK, PROCESS, REDELIVERED, REFUSED, UNSETTLED
+from runtime.worker.component import Context
 from runtime.worker.delays import DelayingHandler
-from runtime.worker.handler import Handler
 from runtime.worker.settings import read_settings
-
-Process = Callable[[dict[str, Any], dict[str, Any], dict[str, Any], Context], Any]
-
-
-class BrokerInHand:
-    """A broker whose settlements the test makes itself."""
-
-    def __init__(self) -> None:
-        self.published: list[tuple[Route, Message, Settled | None]] = []
-        self.acked: list[object] = []
-        self.rejected: list[object] = []
-        self.later_ms: list[int] = []
-
-    def publish(self, route: Route, message: Message, settled: Settled | None = None) -> int:
-        """Keep it."""
-        self.published.append((route, message, settled))
-        return 50
-
-    def publish_later(
-        self, route: Route, message: Message, delay_ms: int, settled: Settled | None = None
-    ) -> int:
-        """Keep it, with its delay."""
-        self.later_ms.append(delay_ms)
-        return self.publish(route, message, settled)
-
-    def settle_all(self, accepted: bool = True) -> None:
-        """Say of everything published that it was accepted, or refused."""
-        published, self.published = self.published, []
-        for _, _, settled in published:
-            if settled is not None:
-                settled(accepted, 60)
-
-    def ack(self, delivery: Delivery) -> None:
-        """Note it."""
-        self.acked.append(delivery.tag)
-
-    def reject(self, delivery: Delivery) -> None:
-        """Note it."""
-        self.rejected.append(delivery.tag)
-
-    def declare(self, topology: Topology) -> None: ...  # noqa: D102
-    def delete(self, topology: Topology) -> None: ...  # noqa: D102
-    def subscribe(self, queue: str, *, prefetch: int) -> None: ...  # noqa: D102
-    def receive(self, timeout_s: float) -> Delivery | None: ...  # noqa: D102
-    def settle(self, timeout_s: float) -> bool: ...  # type: ignore[empty-body]  # noqa: D102
-    def keep_alive(self) -> None: ...  # noqa: D102
-    def wake(self) -> None: ...  # noqa: D102
-    def depth(self, queue: str) -> QueueDepth: ...  # type: ignore[empty-body]  # noqa: D102
-    def get(self, queue: str) -> Delivery | None: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
-
-
-class Bench:
-    """A handler around one ``process``, with its broker and its spool."""
-
-    def __init__(
-        self,
-        folder: Path,
-        process: Process,
-        handler: type[Handler] = Handler,
-        **environment: str,
-    ) -> None:
-        self.broker = BrokerInHand()
-        self.path = folder / "a.spool"
-        settings = read_settings(
-            {
-                "ELASTICIO_AMQP_URI": "amqp://x",
-                "ELASTICIO_FLOW_ID": "flow",
-                "ELASTICIO_STEP_ID": "step",
-                "ELASTICIO_FUNCTION": "run",
-                "ELASTICIO_LISTEN_MESSAGES_ON": "queue",
-                "ELASTICIO_PUBLISH_MESSAGES_TO": "exchange",
-                "ELASTICIO_DATA_ROUTING_KEY": "next",
-                "ELASTICIO_ERROR_ROUTING_KEY": "errors",
-                "HOPBENCH_COMPONENT": "/component",
-                "HOPBENCH_MAIN": "main.py",
-                **environment,
-            }
-        )
-        context = Context(lambda _event, _payload: None, logging.getLogger("step"), {})
-        spool = Spool(str(self.path), step=1, clock="c")
-        self.handler = handler(settings, self.broker, Loaded(process), spool, context, None)
-
-    def give(
-        self,
-        body: Any = None,
-        *,
-        tag: int = 1,
-        redelivered: bool = False,
-        extra: dict[str, str | int] | None = None,
-    ) -> None:
-        """Hand over one message; its trace is its tag."""
-        carried = {"x-eio-meta-a": "kept", **(extra or {})}
-        headers = {**encode_headers(Ids(tag, 100 + tag, 0), {}), **carried}
-        message = Message(encode_body({"body": body}), headers)
-        self.handler.handle(Delivery(message, tag, 10, redelivered))
-
-    def records(self, kind: int) -> Records:
-        """What was recorded of one kind."""
-        records = read_spool(self.path).records
-        return np.asarray(records[records["kind"] == kind])
+from tests.fakes.worker import Bench
 
 
 def _twice(msg: dict[str, Any], _cfg: Any, _snapshot: Any, context: Context) -> None:
@@ -182,7 +78,10 @@ def test_error_goes_to_the_error_queue_with_its_input(tmp_path: Path) -> None:
     report = decode_body(message.body)
     assert route == Route("exchange", "errors")
     assert report["error"] == "KeyError: 'missing'"
-    assert '"n":5' in report["errorInput"]
+    cause = report["errorInput"]
+    assert decode_body(b64decode(cause["body"]))["body"] == {"n": 5}
+    assert (cause["key"], cause["cut"]) == ("own", False)
+    assert cause["headers"]["x-eio-meta-a"] == "kept"
     bench.broker.settle_all()
     assert (bench.broker.acked, bench.broker.rejected) == ([], [1])
     assert bench.records(PROCESS)["outcome"].tolist() == [ERROR]
@@ -218,9 +117,10 @@ def test_error_of_any_text_is_reported(tmp_path: Path, error: Exception, says: s
     assert bench.records(PROCESS)["outcome"].tolist() == [ERROR]
 
 
-def test_refused_output_is_an_error_of_its_input(tmp_path: Path) -> None:
-    """A full next queue makes the input fail, with the queue's key named."""
-    bench = Bench(tmp_path, lambda msg, *_: {"body": msg["body"]})
+def test_refused_output_given_up_is_an_error_of_its_input(tmp_path: Path) -> None:
+    """Without another attempt a full next queue makes the input fail, with its key named."""
+    once: dict[str, Any] = {"ELASTICIO_AMQP_PUBLISH_RETRY_ATTEMPTS": "0"}
+    bench = Bench(tmp_path, lambda msg, *_: {"body": msg["body"]}, **once)
     bench.give(1)
     bench.broker.settle_all(accepted=False)
     assert "'next'" in decode_body(bench.broker.published[0][1].body)["error"]
@@ -301,19 +201,6 @@ def test_unknown_event_is_an_error(tmp_path: Path) -> None:
     bench = Bench(tmp_path, process)
     bench.give(1)
     assert "datum" in decode_body(bench.broker.published[0][1].body)["error"]
-
-
-def test_emit_outside_of_process_is_refused(tmp_path: Path) -> None:
-    """A context kept beyond process cannot emit: the message would belong to no execution."""
-    kept: list[Context] = []
-
-    def process(_msg: Any, _cfg: Any, _snapshot: Any, context: Context) -> None:
-        kept.append(context)
-
-    bench = Bench(tmp_path, process)
-    bench.give(1)
-    with pytest.raises(Exception, match="outside of process"):
-        kept[0].emit("data", 1)
 
 
 def test_environment_problems_are_named_together() -> None:
