@@ -16,6 +16,7 @@ from runtime.flows import Definition
 from runtime.store.actions import Actions
 from runtime.store.content import Content, is_empty, sweep
 from runtime.store.database import Database
+from runtime.store.failures import Failures
 from runtime.store.flows import Flows
 from runtime.store.instants import Now, wall_clock
 from runtime.store.kept import Snapshots, Startup
@@ -39,6 +40,7 @@ class Store:
         self.flows = Flows(database, now)
         self.snapshots = Snapshots(database, now)
         self.startup = Startup(database, now)
+        self.failures = Failures(database, now)
         self.actions = Actions(database, now)
 
     @classmethod

@@ -73,6 +73,19 @@ CREATE TABLE startup (
     saved_at TEXT NOT NULL
 ) STRICT;
 
+-- What a step could not handle; cause is the message to try again, as the worker reported it.
+CREATE TABLE failure (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    flow      TEXT NOT NULL REFERENCES flow (name),
+    step      TEXT NOT NULL,
+    error     TEXT NOT NULL,
+    trace     TEXT NOT NULL,
+    cause     TEXT CHECK (cause IS NULL OR json_valid(cause)),
+    failed_at TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX failure_by_flow ON failure (flow, id);
+
 -- No reference to flow: what was refused because there is no such flow is history, too.
 CREATE TABLE action (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
