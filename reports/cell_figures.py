@@ -68,7 +68,7 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
         "trials": len(cell.parts),
         "messages": cell.messages,
         "hop": stat(measures.hops),
-        "hops": _hops(cell, bootstrap),
+        "hops": _hops(cell, floor, bootstrap),
         "ingress": stat(_part_of_hop(0, "total")),
         "ingress_parts": _parts(cell, 0, bootstrap, "client_out", "transit", "client_in"),
         "end_to_end": stat(measures.end_to_end),
@@ -91,8 +91,12 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
     }
 
 
-def floor_multiple(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Estimate | None:
+def floor_multiple(
+    cell: Cell, floor: FloorHops, bootstrap: Bootstrap, k: int | None = None
+) -> Estimate | None:
     """Hop p50 as a multiple of the bare broker hop's; None in ordinary flows and without a floor.
+
+    Of all hops, or of hop ``k`` alone.
 
     Each hop is taken as a multiple of the floor that was measured right after its start, or else of
     the run's, and the p50 is that of all of them: quantiles of starts are not averaged.
@@ -104,12 +108,16 @@ def floor_multiple(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Estima
     for part in cell.parts:
         own: Mapping[str, Any] = part.trial.record.floor or {}
         floor_ms = own.get("p50") or floor.median_ms()
-        hops = measures.hops(part.executions, part.judged)
+        if k is None:
+            hops = measures.hops(part.executions, part.judged)
+        else:
+            hops = measures.hop(part.executions, k, part.judged).total
         if not floor_ms or not hops.size:
             continue
         messages += int(part.judged.sum())
         multiples.append(hops / floor_ms)
-    (found,) = quantiles(Samples.of(multiples, max(cell.containers - 1, 1)), (0.5,), bootstrap)
+    width = max(cell.containers - 1, 1) if k is None else 1
+    (found,) = quantiles(Samples.of(multiples, width), (0.5,), bootstrap)
     return replace(found, count=messages) if found else None
 
 
@@ -145,12 +153,13 @@ def _process(k: int) -> Measure:
     return lambda rows, mask: measures.process(rows, k, mask)
 
 
-def _hops(cell: Cell, bootstrap: Bootstrap) -> list[Json]:
+def _hops(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> list[Json]:
     return [
         {
             "from": cell.step_ids[k - 1],
             "to": cell.step_ids[k],
             **_parts(cell, k, bootstrap, "total", "client_out", "transit", "client_in"),
+            "floor_multiple": single(floor_multiple(cell, floor, bootstrap, k), "x"),
         }
         for k in range(1, len(cell.step_ids))
     ]

@@ -52,6 +52,7 @@ def _hop(upstream: str, downstream: str, hop: Mapping[str, Any]) -> Row:
         "name": f"{upstream} → {downstream}",
         "parts": [of_stat(hop.get(key)) for key, _ in PARTS],
         "total": of_stat(hop.get("total")),
+        "multiple": of_value(hop["floor_multiple"]) if hop.get("floor_multiple") else None,
         "beside": [of_stat(hop.get(key)) for key, _ in BESIDE],
     }
 
