@@ -108,7 +108,7 @@ def open_stage(
         launcher = open_launcher(choice.launcher, run_id, say)
         stack.callback(_end, launcher.close, trouble)
         say("starting the broker")
-        place = _open_broker(stack, choice, launcher, run_id, folder, trouble)
+        place = open_broker(stack, choice, launcher, run_id, folder, trouble)
         broker = connect(place.url_host, name="hopbench control")
         stack.callback(_end, broker.close, trouble)
         say("starting the load generator")
@@ -197,7 +197,7 @@ def _end(stop: Callable[[], object], trouble: Callable[[str], None]) -> None:
         trouble(f"not all that was started could be removed: {error}")
 
 
-def _open_broker(
+def open_broker(
     stack: contextlib.ExitStack,
     choice: Choice,
     launcher: Launcher,
@@ -205,6 +205,7 @@ def _open_broker(
     folder: Path,
     trouble: Callable[[str], None],
 ) -> BrokerPlace:
+    """The broker of a run: as it was chosen, ended by ``stack``."""
     if choice.placement == GIVEN_URL:
         assert choice.url is not None
         return BrokerPlace(choice.url, choice.url, None, None, ())

@@ -10,7 +10,6 @@ from runtime.flows import Definition, Draft, Version
 from runtime.model import FlowType
 from runtime.store.actions import ActionRecord
 from runtime.store.revisions import RevisionEntry
-from runtime.wiring import Wiring
 
 
 class Control(Protocol):
@@ -66,6 +65,3 @@ class Control(Protocol):
 
     def history(self, flow: str | None = None) -> Sequence[ActionRecord]:
         """The newest actions, newest first."""
-
-    def wiring(self, flow: str) -> Wiring:
-        """Where the running version's messages go. StateError unless it runs or sleeps."""

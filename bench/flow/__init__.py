@@ -1,0 +1,1 @@
+"""The platform's commands: one serves it, the others call it."""

@@ -1,0 +1,82 @@
+"""The HTTP API as one WSGI app: its routes, who may call them, how errors are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from flask import Flask, Response, jsonify, request
+
+from runtime.api import refusals
+from runtime.api.access import Access
+from runtime.api.components import components_blueprint
+from runtime.api.control import Control
+from runtime.api.entrance import Entrances
+from runtime.api.flows import flows_blueprint
+from runtime.api.steps import steps_blueprint
+from runtime.api.webhook import Webhook
+from runtime.errors import HopbenchError
+from runtime.message import SIZE_LIMIT_BYTES
+from runtime.store import Store
+
+OPENAPI = Path(__file__).with_name("openapi.json")
+_OPEN = {"health"}
+_OF_FLOWS = {"steps", "webhook"}
+
+
+def create_app(control: Control, store: Store, entrances: Entrances, access: Access) -> Flask:
+    """The API of one platform. Every path but ``/healthz`` needs Basic credentials."""
+    app = Flask("hopbench", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = SIZE_LIMIT_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
+    refusals.install(app)
+
+    @app.before_request
+    def check() -> Response | None:
+        return None if request.endpoint in _OPEN or _may(access) else _unauthorised()
+
+    @app.get("/healthz")
+    def health() -> Response:
+        """The platform answers."""
+        return jsonify(status="ok")
+
+    @app.get("/openapi.json")
+    def description() -> Response:
+        """What the API is, in its own words."""
+        return jsonify(openapi())
+
+    app.register_blueprint(flows_blueprint(control, store))
+    app.register_blueprint(components_blueprint(control, store))
+    app.register_blueprint(steps_blueprint(store))
+    app.register_blueprint(Webhook(store, entrances).blueprint())
+    return app
+
+
+def openapi() -> Mapping[str, Any]:
+    """The description of the API that is kept beside it."""
+    document: Mapping[str, Any] = orjson.loads(OPENAPI.read_bytes())
+    return document
+
+
+def _may(access: Access) -> bool:
+    """Whether the request's credentials open what it asks for."""
+    given = request.authorization
+    if given is None or given.type != "basic":
+        return False
+    user, password = given.username or "", given.password or ""
+    if access.is_operator(user, password):
+        return True
+    flow = (request.view_args or {}).get("flow")
+    is_its_own = request.blueprint in _OF_FLOWS and isinstance(flow, str)
+    return is_its_own and access.is_flow(user, password, str(flow))
+
+
+def _unauthorised() -> Response:
+    error = HopbenchError(
+        "these credentials do not open this",
+        where=request.path,
+        remedy="Send the user and password that `bench flow serve` wrote into platform.json",
+    )
+    return refusals.answer(error, 401, {"WWW-Authenticate": 'Basic realm="hopbench"'})

@@ -1,0 +1,180 @@
+"""The webhook trigger: ``POST /hook/FLOW`` hands its JSON to the flow's first step.
+
+202 when the queue has it; 429 when the queue is full, or the quota used; with ``?reply=1`` the
+answer is what the flow replies, or 504 when it has not replied ``within`` so many seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from concurrent.futures import TimeoutError as TooLate
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from runtime.api.entrance import CONFIRM_TIMEOUT_S, Call, Entrances, new_call
+from runtime.api.quota import Quota
+from runtime.api.reading import json_body, known, number
+from runtime.api.refusals import refuse
+from runtime.control.plan import outline
+from runtime.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    FlowError,
+    MessageTooLarge,
+    PublishRefused,
+    StateError,
+)
+from runtime.flows import FlowEntry, TriggerKind, Version
+from runtime.message import SIZE_LIMIT_BYTES, decode_body
+from runtime.model import FlowState
+from runtime.store import Store
+
+REPLY_WITHIN_S = 30.0
+MOST_WAITING = 16
+"""Requests that wait for a reply; each holds a thread of the server."""
+_LONGEST_WAIT_S = 300.0
+_UP = (FlowState.RUNNING, FlowState.SLEEPING)
+_ERROR_HEADER = "x-eio-error-response"
+_RETRY_AFTER_S = 1
+
+
+class Webhook:
+    """What stays between requests: versions (which never change), and their quotas."""
+
+    def __init__(self, store: Store, entrances: Entrances) -> None:
+        self._store, self._entrances = store, entrances
+        self._lock = threading.Lock()
+        self._versions: dict[str, Version] = {}
+        self._quotas: dict[str, Quota] = {}
+        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
+
+    def blueprint(self) -> Blueprint:
+        """The route, to be registered with an app."""
+        blueprint = Blueprint("webhook", __name__)
+        blueprint.post("/hook/<flow>")(self.call)
+        return blueprint
+
+    def call(self, flow: str) -> Response:
+        """Take one call of a flow's webhook."""
+        entry = known(self._store, flow)
+        version = self._callable(entry)
+        self._count(flow)
+        within_s = number("within", REPLY_WITHIN_S, least=0.01, most=_LONGEST_WAIT_S)
+        call = new_call(
+            outline(self._store, entry.flow_type, version).wiring.entry,
+            json_body(),
+            persistent=version.definition.steps[0].persistent,
+            wants_reply=request.args.get("reply") == "1",
+        )
+        if len(call.message.body) > SIZE_LIMIT_BYTES:
+            raise MessageTooLarge(
+                f"a message of {len(call.message.body)} bytes is over the limit of "
+                f"{SIZE_LIMIT_BYTES}",
+                where=f"flow {flow}",
+                remedy="Send less",
+            )
+        if not call.wants_reply:
+            self._hand_in(flow, call)
+            return _accepted(call)
+        if not self._waiting.acquire(blocking=False):
+            error = PublishRefused(f"{MOST_WAITING} calls wait for a reply already")
+            refuse(error, 429, {"Retry-After": str(_RETRY_AFTER_S)})
+        try:
+            return self._reply(flow, call, within_s)
+        finally:
+            self._waiting.release()
+
+    def _callable(self, entry: FlowEntry) -> Version:
+        if entry.state not in _UP or entry.running is None:
+            raise StateError(
+                f"flow {entry.name!r} is {entry.state}, and takes no calls",
+                remedy="Resume it first" if entry.state == FlowState.SUSPENDED else "Start it",
+            )
+        with self._lock:
+            version = self._versions.get(entry.name)
+            if version is None or version.number != entry.running:
+                version = self._store.flows.version(entry.name, entry.running)
+                self._versions[entry.name] = version
+                self._quotas.pop(entry.name, None)
+                quota_per_s = version.definition.trigger.quota_per_s
+                if quota_per_s is not None:
+                    self._quotas[entry.name] = Quota(quota_per_s)
+        if version.definition.trigger.kind is not TriggerKind.WEBHOOK:
+            raise StateError(
+                f"flow {entry.name!r} has no webhook: its trigger is "
+                f"{version.definition.trigger.kind.value!r}",
+                remedy='Publish a draft with trigger.kind = "webhook"',
+            )
+        return version
+
+    def _count(self, flow: str) -> None:
+        quota = self._quotas.get(flow)
+        wait_s = quota.take(time.monotonic_ns()) if quota is not None else 0.0
+        if wait_s:
+            error = PublishRefused(
+                "the quota of this webhook is used up",
+                where=f"flow {flow}",
+                remedy=f"Call again in {math.ceil(wait_s)} s",
+            )
+            refuse(error, 429, {"Retry-After": str(math.ceil(wait_s))})
+
+    def _hand_in(self, flow: str, call: Call) -> Any:
+        entrance = self._entrances.submit(call)
+        try:
+            accepted = call.accepted.result(CONFIRM_TIMEOUT_S)
+        except TooLate:
+            entrance.forget(call)
+            raise BrokerUnavailable(
+                "the broker has not said whether it took the message", where=f"flow {flow}"
+            ) from None
+        except BrokerError:
+            # An exchange that is gone breaks the connection: it went with its flow.
+            self._callable(known(self._store, flow))
+            raise
+        if not accepted:
+            self._callable(known(self._store, flow))
+            error = PublishRefused(
+                "the first queue is full",
+                where=f"flow {flow}",
+                remedy="Call again when its steps have caught up",
+            )
+            refuse(error, 429, {"Retry-After": str(_RETRY_AFTER_S)})
+        return entrance
+
+    def _reply(self, flow: str, call: Call, within_s: float) -> Response:
+        entrance = self._hand_in(flow, call)
+        try:
+            message = call.reply.result(within_s)
+        except TooLate:
+            entrance.forget(call)
+            raise FlowError(
+                f"no reply within {within_s:g} s; the message was accepted",
+                where=f"flow {flow}",
+                remedy="Does a step emit 'httpReply'? See the flow's errors, or wait longer",
+            ) from None
+        try:
+            reply = decode_body(message.body)
+        except ValueError as error:
+            raise FlowError(f"a reply that cannot be read: {error}", where=flow) from error
+        if message.headers.get(_ERROR_HEADER):
+            body = reply["body"] if isinstance(reply["body"], dict) else {}
+            step = f"flow {flow}, step {body.get('step', '?')}"
+            refuse(FlowError(str(body.get("error", "a step failed")), where=step), 500)
+        response = jsonify(reply["body"])
+        response.status_code = _status(reply.get("statusCode"))
+        return response
+
+
+def _accepted(call: Call) -> Response:
+    response = jsonify(trace=f"{call.ids.trace:016x}")
+    response.status_code = HTTPStatus.ACCEPTED
+    return response
+
+
+def _status(wanted: object) -> int:
+    """What the component says the answer's status is; 200 where it says nothing usable."""
+    return wanted if isinstance(wanted, int) and 200 <= wanted <= 599 else HTTPStatus.OK
