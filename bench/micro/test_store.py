@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
+import sqlite3
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +43,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
                 opened.flows.save_draft(f"flow-{number}", DEFINITION)
                 opened.flows.publish(f"flow-{number}")
         yield opened
+
+
+@pytest.fixture(scope="module")
+def commit_us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], float]]:
+    """Times one commit of one row that reaches the disk: what the disk itself takes."""
+    path = tmp_path_factory.mktemp("floor") / "floor.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as bare:
+        bare.execute("PRAGMA journal_mode = WAL")
+        bare.execute("PRAGMA synchronous = FULL")
+        bare.execute("CREATE TABLE floor (at INTEGER)")
+
+        def commit() -> float:
+            begin_ns = time.perf_counter_ns()
+            bare.execute("INSERT INTO floor VALUES (?)", (begin_ns,))
+            return (time.perf_counter_ns() - begin_ns) / 1e3
+
+        yield commit
 
 
 def nothing() -> None:
@@ -114,14 +135,18 @@ def test_store(
     store: Store,
     operations: dict[str, Operation],
     operation: str,
+    commit_us: Callable[[], float],
 ) -> None:
     """One operation, each call on its own, with all that brings it to the disk."""
     assert len(store.flows.entries()) == FLOWS
     act, before = operations[operation]
+    floors_us: list[float] = []
 
     def prepare() -> None:
         before()
+        floors_us.append(commit_us())
 
     benchmark.pedantic(  # type: ignore[no-untyped-call]
         act, setup=prepare, rounds=ROUNDS, warmup_rounds=3
     )
+    benchmark.extra_info["floor_us"] = statistics.median(floors_us)

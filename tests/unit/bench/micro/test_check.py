@@ -56,6 +56,25 @@ def test_a_time_is_judged_by_its_median(median_s: float, verdict: str) -> None:
     assert judge(Limit("test_a", "median_us", 10.0), results).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("median_s", "floor_us", "verdict"),
+    [
+        (5e-3, 4000.0, "met"),
+        (6e-3, 1000.0, "missed"),
+        (6e-3, 1001.0, "undecided"),
+    ],
+)
+def test_a_time_over_a_large_floor_is_undecided(
+    median_s: float, floor_us: float, verdict: str
+) -> None:
+    """A slow disk is not a slow store: over the limit, the floor may have a fifth of it at most."""
+    results = {"test_a": result("test_a", median_s=median_s)}
+    results["test_a"]["extra_info"]["floor_us"] = floor_us
+    found = judge(Limit("test_a", "median_us", 5000.0), results)
+    assert found.verdict == verdict
+    assert f"floor {floor_us:.0f} us" in found.measured
+
+
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize(
     ("benchmarks", "options", "code"),
