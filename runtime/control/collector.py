@@ -1,0 +1,102 @@
+"""Takes what steps leave for the platform off its queues and into the store.
+
+A message is acknowledged only when the store has it: a crash in between brings it a second time,
+and loses none.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from runtime.broker import Broker, Delivery
+from runtime.errors import FlowError, InputError
+from runtime.store import Store
+from runtime.store.failures import Failure
+from runtime.wiring import Wiring
+from runtime.worker.snapshots import EVENT_HEADER
+
+_BATCH = 32
+_POLL_S = 0.02
+_POLLS = 250
+
+
+class Collector:
+    """Collects one flow's errors and snapshots, by the thread that owns the broker connection."""
+
+    def __init__(self, broker: Broker, store: Store, flow: str, wiring: Wiring) -> None:
+        self._broker = broker
+        self._store = store
+        self._flow = flow
+        self._queues = (wiring.error_queue, wiring.snapshot_queue)
+
+    def subscribe(self) -> None:
+        """Begin to consume."""
+        for queue in self._queues:
+            self._broker.subscribe(queue, prefetch=_BATCH)
+
+    def turn(self, timeout_s: float) -> None:
+        """Wait for what comes, at most so long, and keep all that is there."""
+        delivery = self._broker.receive(timeout_s)
+        while delivery is not None:
+            batch = [delivery]
+            while len(batch) < _BATCH and (more := self._broker.receive(0.0)) is not None:
+                batch.append(more)
+            self._keep(batch)
+            delivery = self._broker.receive(0.0)
+
+    def finish(self) -> None:
+        """Keep what has been published by steps that have ended. Raises FlowError."""
+        for _ in range(_POLLS):
+            self.turn(0.0)
+            if not any(self._broker.depth(queue).ready for queue in self._queues):
+                self.turn(0.0)
+                return
+            self.turn(_POLL_S)
+        raise FlowError(
+            f"still has messages after {_POLLS * _POLL_S:g} s",
+            where=f"queue {self._queues[0]} or {self._queues[1]}",
+            remedy="Does something else publish to it?",
+        )
+
+    def _keep(self, batch: list[Delivery]) -> None:
+        failures = []
+        snapshots: dict[str, dict[str, Any]] = {}
+        for delivery in batch:
+            document = _document(delivery)
+            if EVENT_HEADER not in delivery.message.headers:
+                failures.append(_failure(document, delivery))
+            elif isinstance(document, dict) and isinstance(document.get("snapshot"), dict):
+                # Of one step's snapshots, the last one counts.
+                snapshots[str(document.get("step"))] = document["snapshot"]
+            else:
+                failures.append(Failure("", "a snapshot that is none was published"))
+        for step, snapshot in snapshots.items():
+            try:
+                self._store.snapshots.save(self._flow, step, snapshot)
+            except InputError as error:
+                failures.append(Failure(step, str(error)))
+        if failures:
+            self._store.failures.add(self._flow, failures)
+        for delivery in batch:
+            self._broker.ack(delivery)
+
+
+def _document(delivery: Delivery) -> Any:
+    try:
+        return json.loads(delivery.message.body)
+    except ValueError:
+        return None
+
+
+def _failure(document: Any, delivery: Delivery) -> Failure:
+    if not isinstance(document, dict) or "error" not in document:
+        text = delivery.message.body[:1000].decode(errors="replace")
+        return Failure("", f"the error queue holds what is no error: {text}")
+    cause = document.get("errorInput")
+    return Failure(
+        str(document.get("step", "")),
+        str(document["error"]),
+        str(document.get("trace", "")),
+        cause if isinstance(cause, dict) else None,
+    )

@@ -1,0 +1,210 @@
+"""One running flow: a thread that owns its broker connection, its containers and its end.
+
+Whatever happens, the thread ends the containers it started and leaves the flow in a state that says
+what it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+
+from runtime.broker import Broker, connect
+from runtime.control import left
+from runtime.control.collector import Collector
+from runtime.control.crew import Crew, StepStatus
+from runtime.control.lifecycle import Lifecycle, OneByOne, Realtime, Warm
+from runtime.control.plan import Place, Plan
+from runtime.errors import FlowError, HopbenchError, StateError
+from runtime.model import FlowState, FlowType, StepState
+from runtime.modes import Deployment
+from runtime.store import Store
+
+_UP = frozenset({FlowState.RUNNING, FlowState.SLEEPING})
+_END_TIMEOUT_S = 120.0
+
+
+class Ending(StrEnum):
+    """What becomes of the messages that wait when a flow ends."""
+
+    DROP = "drop"
+    """They are gone, with the queues: an explicit stop."""
+    KEEP = "keep"
+    """They stay where they are: a suspend, or a publish."""
+    REPORT = "report"
+    """They are kept as failures, to be tried again: nobody asked for the end."""
+
+
+class Runner:
+    """Runs one flow from :meth:`start` to :meth:`end`, or to a failure that it records itself."""
+
+    def __init__(
+        self, plan: Plan, place: Place, store: Store, folder: Path, *, moved_from: Plan | None
+    ) -> None:
+        self.plan = plan
+        self._place = place
+        self._store = store
+        self._folder = folder
+        self._moved_from = moved_from
+        self._begun = threading.Event()
+        self._ending: Ending | None = None
+        self._reason: str | None = None
+        self._failure: HopbenchError | None = None
+        self._broker: Broker | None = None
+        self._crew: Crew | None = None
+        self._is_busy = False
+        self._told = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"flow-{plan.flow}", daemon=True)
+
+    # -- for the platform ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Return when the flow runs. Raises what kept it from it; it is stopped by then."""
+        self._thread.start()
+        self._begun.wait()
+        if self._failure is not None:
+            self.join()
+            raise self._failure
+
+    def end(self, ending: Ending, reason: str | None = None) -> str | None:
+        """End it, and return when no container is left; what went wrong with its shutdown hook.
+
+        The flow's state is the caller's to set, except where this raises: then it is stopped.
+        """
+        self._reason = reason
+        self._ending = ending
+        with self._told:
+            if self._broker is not None:
+                self._broker.wake()
+        self.join()
+        if self._failure is not None:
+            raise self._failure
+        return self._reason
+
+    def join(self) -> None:
+        """Wait for the thread's end. Raises FlowError when it takes too long."""
+        self._thread.join(_END_TIMEOUT_S)
+        if self._thread.is_alive():
+            raise FlowError(
+                f"has not ended within {_END_TIMEOUT_S:g} s",
+                where=f"flow {self.plan.flow!r}",
+                remedy="See the log of its steps; ending the platform ends them, too",
+            )
+
+    def status(self) -> tuple[StepStatus, ...]:
+        """Each step as it is now."""
+        if self._crew is not None:
+            return self._crew.status()
+        return tuple(
+            StepStatus(step.id, step.component, revision.digest, StepState.SLEEPING)
+            for step, revision in zip(self.plan.definition.steps, self.plan.revisions, strict=True)
+        )
+
+    def logs(self, step: str, last: int) -> str:
+        """The last lines of a step's containers, also after their end."""
+        return "" if self._crew is None else self._crew.logs(step, last)
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._live()
+        except HopbenchError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001  # a thread has nobody who would see it
+            unexpected = FlowError(
+                f"an error within the platform: {type(error).__name__}: {error}",
+                where=f"flow {self.plan.flow!r}",
+                remedy="Report it",
+            )
+            unexpected.__cause__ = error
+            self._fail(unexpected)
+        finally:
+            self._begun.set()
+
+    def _live(self) -> None:
+        flow = self.plan.flow
+        with closing(connect(self._place.broker_url, name=f"hopbench {flow}")) as broker:
+            deployment = self.plan.deployment(self._place, broker, self._store, self._folder)
+            deployment.declare()
+            if self._moved_from is not None:
+                left.move(self._place.broker_url, self._moved_from, self.plan, self._store)
+                left.remove(self._place.broker_url, self._moved_from)
+            collector = Collector(broker, self._store, flow, deployment.wiring)
+            collector.subscribe()
+            crew = self._crew = Crew(deployment, self._store, grace_s=self._place.grace_s)
+            try:
+                lifecycle = self._lifecycle(deployment, crew, collector)
+                lifecycle.begin(self._place.start_timeout_s)
+                is_realtime = self.plan.flow_type is FlowType.REALTIME
+                self._set_state(
+                    {FlowState.STARTING}, FlowState.RUNNING if is_realtime else FlowState.SLEEPING
+                )
+                with self._told:
+                    self._broker = broker
+                self._begun.set()
+                while self._ending is None:
+                    collector.turn(lifecycle.turn())
+            finally:
+                with self._told:
+                    self._broker = None
+                crew.end()
+            collector.finish()
+            if self._ending is Ending.DROP:
+                self._reason = crew.run_shutdown_hook()
+        self._leave(self._ending)
+
+    def _lifecycle(self, deployment: Deployment, crew: Crew, collector: Collector) -> Lifecycle:
+        def meanwhile() -> None:
+            collector.turn(0.0)
+
+        if self.plan.flow_type is FlowType.REALTIME:
+            return Realtime(deployment, crew, meanwhile)
+        idle_s = self.plan.definition.shutdown_timeout_s
+        if idle_s > 0:
+            return Warm(deployment, crew, idle_s, self._tell)
+        return OneByOne(deployment, crew, self._tell, meanwhile, lambda: self._ending is not None)
+
+    def _leave(self, ending: Ending | None) -> None:
+        """Do with the queues what the end asks for."""
+        if ending is Ending.KEEP:
+            return
+        url = self._place.broker_url
+        if ending is Ending.REPORT:
+            left.report(url, self.plan, self._store, self._reason or "the flow was stopped")
+        left.remove(url, self.plan)
+
+    def _fail(self, error: HopbenchError) -> None:
+        """Record a failure, keep what waits, and stop the flow."""
+        self._set_state(_UP | {FlowState.STARTING}, FlowState.STOPPING)
+        reason = str(error)
+        try:
+            self._reason = reason
+            self._leave(Ending.REPORT)
+        except HopbenchError as second:
+            reason = f"{reason}; what waits in its queues could not be looked at: {second}"
+        self._failure = error
+        self._set_state(set(FlowState) - {FlowState.STOPPED}, FlowState.STOPPED, reason=reason)
+
+    def _tell(self, is_busy: bool) -> None:
+        """An ordinary flow runs, or sleeps. Not told to who waits for its end."""
+        if is_busy != self._is_busy:
+            self._is_busy = is_busy
+            states = (FlowState.SLEEPING, FlowState.RUNNING)
+            self._set_state({states[not is_busy]}, states[is_busy])
+
+    def _set_state(
+        self, expected: Collection[FlowState], to: FlowState, *, reason: str | None = None
+    ) -> None:
+        """Change the state if it is an expected one: an operation may be under way by now."""
+        entry = self._store.flows.entry(self.plan.flow)
+        if entry.state not in expected:
+            return
+        try:
+            self._store.flows.set_state(self.plan.flow, expected, to, reason=reason)
+        except StateError:
+            # It changed since we looked: whoever changed it knows what comes next.
+            return
