@@ -169,7 +169,7 @@ def _fates(spans: SpanTable, last: int) -> dict[str, Traces]:
     lost = np.setdiff1d(lost, failed, assume_unique=True)
     return {
         "handled": handled, "failed": failed, "lost": lost,
-        "duplicated": _duplicates(spans, np.flatnonzero(handling & (spans.outcome != ERROR))),
+        "duplicated": _duplicates(spans, np.flatnonzero(handling & settled)),
     }  # fmt: skip
 
 

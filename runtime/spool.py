@@ -12,7 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import SpoolError
-from runtime.spans import EMIT, FORMAT, HEADER, MAGIC, MARK, OK, PROCESS, RECORD, SEND, Mark
+from runtime.spans import (
+    EMIT,
+    FORMAT,
+    HEADER,
+    MAGIC,
+    MARK,
+    OK,
+    PROCESS,
+    REBOUND,
+    RECORD,
+    SEND,
+    Mark,
+)
 
 DTYPE = np.dtype(
     [
@@ -124,7 +136,8 @@ class Tally:
         sends = kind == SEND
         self.accepted += int((sends & (outcome == OK)).sum())
         self.refused += int((sends & (outcome != OK)).sum())
-        handled = kind == PROCESS
+        # What a step sent back is under way as before.
+        handled = (kind == PROCESS) & (outcome != REBOUND)
         self.processed += int(handled.sum())
         self.failed += int((handled & (outcome != OK)).sum())
         self.emitted += int(((kind == EMIT) & (outcome == OK)).sum())

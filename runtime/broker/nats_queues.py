@@ -82,7 +82,10 @@ class Queues:
         state = (await self._manager.stream_info(stream, wire.ANY_LATER)).state
         if not held:
             return state.messages - await self._early(stream, sum((state.subjects or {}).values()))
-        consumer = await self._manager.consumer_info(stream, wire.CONSUMER)
+        try:
+            consumer = await self._manager.consumer_info(stream, wire.CONSUMER)
+        except NotFoundError:  # It is being replaced: nothing is delivered.
+            return state.messages
         return state.messages - (consumer.num_ack_pending or 0)
 
     async def _early(self, stream: str, published_later: int) -> int:

@@ -320,6 +320,8 @@ class Handler:
 
             self.retries = Retries(self.settings, self.logger)
         self.retries.add(attempt, action)
+        # We are inside of a wait that was begun without it.
+        self.broker.wake()
         return True
 
     def _output_settled(self, item: Input, output: Output, accepted: bool, learned_ns: int) -> None:

@@ -11,7 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import SpoolError
-from runtime.spans import EMIT, HEADER, OK, PROCESS, RECORD, SEND, Mark, Span, Spool, decode, encode
+from runtime.spans import (
+    EMIT,
+    HEADER,
+    OK,
+    PROCESS,
+    REBOUND,
+    RECORD,
+    SEND,
+    Mark,
+    Span,
+    Spool,
+    decode,
+    encode,
+)
 from runtime.spool import SpoolTail, Tally, marks, read_spool
 
 _u8 = st.integers(0, 0xFF)
@@ -157,6 +170,20 @@ def test_tally_knows_what_is_under_way(tmp_path: Path) -> None:
     tally.add(tail.new_records())
     assert (tally.under_way, tally.processed) == (1, 1)
     spool.write(spool.encode(PROCESS, OK, 0, 0, 1, 2, 1, 1))
+    tally.add(tail.new_records())
+    assert tally.under_way == 0
+    spool.close()
+
+
+def test_tally_counts_what_was_sent_back_as_under_way(tmp_path: Path) -> None:
+    """A message that its step sends back is neither done nor failed: it comes again."""
+    spool = Spool(str(tmp_path / "a.spool"), step=0, clock="")
+    tail, tally = SpoolTail(tmp_path / "a.spool"), Tally()
+    spool.write(spool.encode(SEND, OK, 0, 0, 1, 1, 0, 1))
+    spool.write(spool.encode(PROCESS, REBOUND, 0, 0, 1, 1, 0, 1))
+    tally.add(tail.new_records())
+    assert (tally.under_way, tally.failed) == (1, 0)
+    spool.write(spool.encode(PROCESS, OK, 0, 0, 1, 1, 0, 1))
     tally.add(tail.new_records())
     assert tally.under_way == 0
     spool.close()
