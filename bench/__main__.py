@@ -1,4 +1,4 @@
-"""The one front door: ``python -m bench run | certify | report | gate | doctor | images``.
+"""The one front door: ``python -m bench run | certify | report | gate | flow | doctor | images``.
 
 Thin: arguments in, one use case, an exit code out. The only module that sees both what measures and
 what explains.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from bench.flow.commands import add_flow
 from runtime.errors import HopbenchError, InputError
 from scenarios.model import Scenario
 
@@ -132,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what this machine has, lacks, and how to get it")
     doctor.add_argument("--clean", action="store_true", help="remove what crashed runs left behind")
     doctor.set_defaults(handler=_doctor)
+
+    add_flow(commands)
 
     images = commands.add_parser("images", help="build the container images ahead of a run")
     images.set_defaults(handler=_images)

@@ -106,17 +106,17 @@ def open_stage(
     trouble = trouble or _raise
     with contextlib.ExitStack() as stack:
         launcher = open_launcher(choice.launcher, run_id, say)
-        stack.callback(_end, launcher.close, trouble)
+        stack.callback(ending, launcher.close, trouble)
         say("starting the broker")
         place = open_broker(stack, choice, launcher, run_id, folder, trouble)
         broker = connect(place.url_host, name="hopbench control")
-        stack.callback(_end, broker.close, trouble)
+        stack.callback(ending, broker.close, trouble)
         say("starting the load generator")
         started = open_generators(
             launcher,
             folder / "load",
             generators,
-            lambda one: stack.callback(_end, partial(one.stop, grace_s=5.0), trouble),
+            lambda one: stack.callback(ending, partial(one.stop, grace_s=5.0), trouble),
         )
         floor_folder = folder / "floor"
         floor_folder.mkdir(parents=True)
@@ -190,7 +190,8 @@ def substitutions(services: Mapping[str, tuple[Instance, str]]) -> dict[str, str
     return {f"${{services.{name}}}": place for name, (_, place) in services.items()}
 
 
-def _end(stop: Callable[[], object], trouble: Callable[[str], None]) -> None:
+def ending(stop: Callable[[], object], trouble: Callable[[str], None]) -> None:
+    """Stop something; ``trouble`` is told where that fails."""
     try:
         stop()
     except HopbenchError as error:
@@ -211,7 +212,7 @@ def open_broker(
         return BrokerPlace(choice.url, choice.url, None, None, ())
     if choice.broker == "nats":
         server = NatsServer.start(run_id, folder)
-        stack.callback(_end, server.stop, trouble)
+        stack.callback(ending, server.stop, trouble)
         return BrokerPlace(server.url, server.url, server.version, None, server.pids)
     if choice.placement == CONTAINER:
         from runtime.launch.broker_container import start_broker
@@ -219,12 +220,12 @@ def open_broker(
 
         assert isinstance(launcher, DockerLauncher)
         container = start_broker(launcher)
-        stack.callback(_end, container.stop, trouble)
+        stack.callback(ending, container.stop, trouble)
         return BrokerPlace(
             container.url_host, container.url_inside, container.version, container.instance, ()
         )
     node = RabbitNode.start(run_id, folder)
-    stack.callback(_end, node.stop, trouble)
+    stack.callback(ending, node.stop, trouble)
     return BrokerPlace(node.url, node.url, node.version, None, node.pids)
 
 

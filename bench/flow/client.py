@@ -46,14 +46,13 @@ class Client:
         parameters: dict[str, object],
         document: object = None,
     ) -> Any:
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
         url = "/".join((self._place.url, *(quote(part, safe="") for part in path)))
         try:
             response = self._session.request(
                 method,
                 url,
-                params={
-                    name: str(value) for name, value in parameters.items() if value is not None
-                },
+                params=given,
                 json=document,
                 timeout=(_CONNECT_S, _ANSWER_S),
             )

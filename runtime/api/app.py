@@ -50,7 +50,7 @@ def create_app(control: Control, store: Store, entrances: Entrances, access: Acc
     app.register_blueprint(flows_blueprint(control, store))
     app.register_blueprint(components_blueprint(control, store))
     app.register_blueprint(steps_blueprint(store))
-    app.register_blueprint(Webhook(store, entrances).blueprint())
+    app.register_blueprint(Webhook(control, store, entrances).blueprint())
     return app
 
 

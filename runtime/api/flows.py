@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -12,6 +13,7 @@ from runtime.api.reading import json_body, known, member, number
 from runtime.api.refusals import refuse
 from runtime.errors import InputError
 from runtime.model import FlowType
+from runtime.platform import FlowStatus
 from runtime.store import Store
 
 _MOST_LINES = 10_000
@@ -32,8 +34,8 @@ def _add_definitions(blueprint: Blueprint, control: Control, store: Store) -> No
         """Replace the draft; a new flow is made."""
         text = request.args.get("type")
         flow_type = None if text is None else _flow_type(text)
-        definition = store.definition(json_body(), where=flow)
-        return jsonify(shown(control.save_draft(flow, definition, flow_type)))
+        draft = control.save_draft(flow, json_body(), flow_type, where=f"flow {flow}")
+        return jsonify(shown(draft))
 
     @blueprint.get("/flows/<flow>/draft")
     def draft(flow: str) -> Response:
@@ -76,27 +78,27 @@ def _add_operations(blueprint: Blueprint, control: Control, store: Store) -> Non
         """Do it; the answer is the flow's status afterwards."""
         known(store, flow)
         operations[operation](flow)
-        return jsonify(shown(control.status(flow)))
+        return jsonify(_status(control.status(flow)))
 
     @blueprint.post("/flows/<flow>/switch")
     def switch(flow: str) -> Response:
         """Change the type of a stopped flow."""
         known(store, flow)
         control.switch(flow, _flow_type(member("type", str, "ordinary or realtime, as a string")))
-        return jsonify(shown(control.status(flow)))
+        return jsonify(_status(control.status(flow)))
 
 
 def _add_observations(blueprint: Blueprint, control: Control, store: Store) -> None:
     @blueprint.get("/flows")
     def flows() -> Response:
         """The status of all flows."""
-        return jsonify(shown(control.status()))
+        return jsonify([_status(one) for one in control.statuses()])
 
     @blueprint.get("/flows/<flow>")
     def status(flow: str) -> Response:
         """The status of one flow and its steps."""
         known(store, flow)
-        return jsonify(shown(control.status(flow)))
+        return jsonify(_status(control.status(flow)))
 
     @blueprint.get("/flows/<flow>/steps/<step>/logs")
     def logs(flow: str, step: str) -> Response:
@@ -127,7 +129,8 @@ def _add_observations(blueprint: Blueprint, control: Control, store: Store) -> N
     def queues(flow: str) -> Response:
         """How full each step's queue is."""
         known(store, flow)
-        return jsonify(shown(control.queues(flow)))
+        depths = control.queues(flow)
+        return jsonify([{"step": step, **depth._asdict()} for step, depth in depths.items()])
 
     @blueprint.get("/flows/<flow>/history")
     def history(flow: str) -> Response:
@@ -139,6 +142,10 @@ def _add_observations(blueprint: Blueprint, control: Control, store: Store) -> N
     def whole_history() -> Response:
         """What the platform did, newest first."""
         return jsonify(shown(control.history()))
+
+
+def _status(status: FlowStatus) -> Any:
+    return {**shown(status.entry), "steps": shown(status.steps)}
 
 
 def _flow_type(text: str) -> FlowType:

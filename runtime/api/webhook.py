@@ -15,11 +15,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from runtime.api.control import Control
 from runtime.api.entrance import CONFIRM_TIMEOUT_S, Call, Entrances, new_call
 from runtime.api.quota import Quota
 from runtime.api.reading import json_body, known, number
 from runtime.api.refusals import refuse
-from runtime.control.plan import outline
 from runtime.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -45,8 +45,8 @@ _RETRY_AFTER_S = 1
 class Webhook:
     """What stays between requests: versions (which never change), and their quotas."""
 
-    def __init__(self, store: Store, entrances: Entrances) -> None:
-        self._store, self._entrances = store, entrances
+    def __init__(self, control: Control, store: Store, entrances: Entrances) -> None:
+        self._control, self._store, self._entrances = control, store, entrances
         self._lock = threading.Lock()
         self._versions: dict[str, Version] = {}
         self._quotas: dict[str, Quota] = {}
@@ -60,12 +60,11 @@ class Webhook:
 
     def call(self, flow: str) -> Response:
         """Take one call of a flow's webhook."""
-        entry = known(self._store, flow)
-        version = self._callable(entry)
+        version = self._callable(known(self._store, flow))
         self._count(flow)
         within_s = number("within", REPLY_WITHIN_S, least=0.01, most=_LONGEST_WAIT_S)
         call = new_call(
-            outline(self._store, entry.flow_type, version).wiring.entry,
+            self._control.entry_route(flow),
             json_body(),
             persistent=version.definition.steps[0].persistent,
             wants_reply=request.args.get("reply") == "1",

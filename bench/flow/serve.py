@@ -1,0 +1,102 @@
+"""``bench flow serve``: a platform and its HTTP API, from its store to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.choice import Choice, choose
+from bench.flow.place import FILE, announced
+from bench.flow.place import Place as Announced
+from bench.stage import ending, open_broker, open_launcher
+from runtime.api.access import OPERATOR, Access
+from runtime.api.app import create_app
+from runtime.api.entrance import Entrances
+from runtime.api.server import Server
+from runtime.control.plan import Place
+from runtime.launch import owner
+from runtime.platform import Platform
+from runtime.store import Store
+
+SPANS = "spans"
+"""Folder of the store that gets what containers write."""
+
+
+def serve(folder: Path, *, launcher: str, broker: str, host: str, port: int) -> int:
+    """Run the platform until it is told to stop; the exit code.
+
+    Raises StoreError when another platform has the store, and what launcher and broker raise.
+    """
+    console = Console(stderr=True)
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    choice = choose(launcher, broker)
+    troubles: list[str] = []
+    with contextlib.ExitStack() as stack:
+        told = stack.enter_context(_told_to_stop())
+        store = stack.enter_context(Store.open(folder))
+        say(f"hopbench: {_described(choice)}")
+        access = Access.new()
+        server = _open(stack, store, choice, access, host, port, troubles.append)
+        place = Announced(server.url, OPERATOR, access.password, os.getpid())
+        stack.enter_context(announced(folder, place))
+        say(f"hopbench: serving {server.url}; credentials are in {folder / FILE}")
+        told.wait()
+        say("hopbench: stopping")
+    for trouble in troubles:
+        say(f"hopbench: {trouble}")
+    return 2 if troubles else 0
+
+
+def _open(
+    stack: contextlib.ExitStack,
+    store: Store,
+    choice: Choice,
+    access: Access,
+    host: str,
+    port: int,
+    trouble: Callable[[str], None],
+) -> Server:
+    """Open launcher, broker, platform and API; ``stack`` ends them in reverse order."""
+    run_id = f"flow-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    work = owner.temporary_folder(run_id)
+    stack.callback(owner.remove_folder, work)
+    launcher = open_launcher(choice.launcher, run_id, lambda _text: None)
+    stack.callback(ending, launcher.close, trouble)
+    broker = open_broker(stack, choice, launcher, run_id, work, trouble)
+    spans = store.folder / SPANS
+    spans.mkdir(exist_ok=True)
+    platform = Platform(store, Place(launcher, broker.url_host, broker.url_inside, spans))
+    stack.callback(ending, platform.close, trouble)
+    entrances = Entrances(broker.url_host)
+    server = Server(create_app(platform, store, entrances, access), host=host, port=port)
+    stack.callback(server.close)
+    # First of all: who waits for a reply would hold up the server's end.
+    stack.callback(entrances.close)
+    return server
+
+
+def _described(choice: Choice) -> str:
+    steps = "containers" if choice.launcher == "docker" else "processes"
+    return f"steps as {steps} ({choice.launcher_reason}), {choice.broker} ({choice.broker_reason})"
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one is not needed, and changes nothing."""
+    event = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(one, lambda *_: event.set()) for one in signals]
+    try:
+        yield event
+    finally:
+        for one, handler in zip(signals, before, strict=True):
+            signal.signal(one, handler)
