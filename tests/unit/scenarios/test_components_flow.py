@@ -70,6 +70,21 @@ def test_the_action_notices_a_damaged_body(component: Load, body: dict[str, Any]
         action.process({"body": {"sequence": 1}}, {}, {})
 
 
+def test_revision_says_which_code_ran(component: Load, tmp_path: Path) -> None:
+    """The template stamps its number; a copy that differs in that one line stamps its own."""
+    assert component("revision", "stamp").process(message(), {}, {}) == {
+        "body": {**message()["body"], "revision": 1}
+    }
+    first = (COMPONENTS / "revision" / "revision.py").read_text()
+    assert first.count("\nREVISION = 1\n") == 1
+    (tmp_path / "revision.py").write_text(first.replace("\nREVISION = 1\n", "\nREVISION = 2\n"))
+    code = "import revision; print(revision.process({'body': {}}, {}, {})['body'])"
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "{'revision': 2}\n"
+
+
 def test_raises_raises(component: Load) -> None:
     """The text can be chosen."""
     with pytest.raises(ValueError, match="boom"):
