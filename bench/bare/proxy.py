@@ -5,9 +5,11 @@ A script of its own that imports nothing of hopbench, so that it can stand in an
     proxy.py LISTEN_ADDRESS UPSTREAM_HOST UPSTREAM_PORT DELAY_MS SPOOL_FOLDER
 
 It listens on a port of its own, writes ``ready.json`` (``{"port": 40123}``) into its spool folder
-and forwards until SIGTERM. A byte leaves DELAY_MS after it came, in the order of arrival; what the
-proxy itself adds (two more sockets, one waking) does not depend on the delay, so that a delay of 0
-through the same proxy shows it. One thread a direction both waits for bytes and sends those that
+and forwards until SIGTERM. A byte leaves DELAY_MS after it came, and what the proxy itself adds, in
+the order of arrival. What it adds does not depend on the delay, so that a delay of 0 through the
+same proxy shows it: two more sockets, one waking, and a hold of 0.5 ms. Without the hold, bytes
+that are not delayed would be sent by a process that has just woken, and the others by one that is
+wide awake, 0.1 to 0.3 ms faster. One thread a direction both waits for bytes and sends those that
 are due: a second thread would have to be woken, which costs most where the delay is 0.
 """
 
@@ -26,6 +28,7 @@ from types import FrameType
 
 SPUN_S = 0.0003
 """The end of a wait is spun: a sleep alone ends about 60 us late, on a busy machine later."""
+HELD_NS = 500_000
 CHUNK_BYTES = 1 << 16
 CONNECT_TIMEOUT_S = 10.0
 
@@ -88,7 +91,7 @@ def main() -> int:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, stop)
-    delay_ns = round(float(delay_ms) * 1e6)
+    delay_ns = HELD_NS + round(float(delay_ms) * 1e6)
     with socket.create_server((address, 0)) as listener:
         path = os.path.join(spool, "ready.json")
         with open(f"{path}.part", "w", encoding="ascii") as file:
