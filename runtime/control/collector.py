@@ -6,11 +6,11 @@ and loses none.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from runtime.broker import Broker, Delivery
 from runtime.errors import FlowError, InputError
+from runtime.retry import read_failure, read_snapshot
 from runtime.store import Store
 from runtime.store.failures import Failure
 from runtime.wiring import Wiring
@@ -63,14 +63,16 @@ class Collector:
         failures = []
         snapshots: dict[str, dict[str, Any]] = {}
         for delivery in batch:
-            document = _document(delivery)
             if EVENT_HEADER not in delivery.message.headers:
-                failures.append(_failure(document, delivery))
-            elif isinstance(document, dict) and isinstance(document.get("snapshot"), dict):
-                # Of one step's snapshots, the last one counts.
-                snapshots[str(document.get("step"))] = document["snapshot"]
+                failures.append(read_failure(delivery.message))
+                continue
+            try:
+                step, snapshot = read_snapshot(delivery.message)
+            except InputError as error:
+                failures.append(Failure("", str(error)))
             else:
-                failures.append(Failure("", "a snapshot that is none was published"))
+                # Of one step's snapshots, the last one counts.
+                snapshots[step] = snapshot
         for step, snapshot in snapshots.items():
             try:
                 self._store.snapshots.save(self._flow, step, snapshot)
@@ -80,23 +82,3 @@ class Collector:
             self._store.failures.add(self._flow, failures)
         for delivery in batch:
             self._broker.ack(delivery)
-
-
-def _document(delivery: Delivery) -> Any:
-    try:
-        return json.loads(delivery.message.body)
-    except ValueError:
-        return None
-
-
-def _failure(document: Any, delivery: Delivery) -> Failure:
-    if not isinstance(document, dict) or "error" not in document:
-        text = delivery.message.body[:1000].decode(errors="replace")
-        return Failure("", f"the error queue holds what is no error: {text}")
-    cause = document.get("errorInput")
-    return Failure(
-        str(document.get("step", "")),
-        str(document["error"]),
-        str(document.get("trace", "")),
-        cause if isinstance(cause, dict) else None,
-    )

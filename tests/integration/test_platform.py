@@ -1,0 +1,385 @@
+"""The platform on processes and both brokers: what each operation does to containers and messages.
+
+What is shown of docker is in test_platform_docker.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.broker.nats_server import NatsServer
+from runtime.broker.node import RabbitNode
+from runtime.errors import InputError, StateError
+from runtime.launch.process import ProcessLauncher
+from runtime.model import FlowState, FlowType
+from runtime.store.actions import Outcome
+from tests.fakes.platforms import EXIT, PAUSE, RAISE, World, wait_for
+
+RUN = "test-platform"
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param("rabbitmq", marks=pytest.mark.rabbitmq), "nats"]
+)
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker's URL."""
+    folder = tmp_path_factory.mktemp("broker")
+    kind = RabbitNode if request.param == "rabbitmq" else NatsServer
+    server = kind.start(RUN, folder)
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def launcher() -> Iterator[ProcessLauncher]:
+    """A launcher that leaves nothing."""
+    opened = ProcessLauncher(RUN)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def world(url: str, launcher: ProcessLauncher, tmp_path: Path) -> Iterator[World]:
+    """A platform with the components that most tests use."""
+    opened = World(tmp_path / "world", launcher, url)
+    opened.component("pass")
+    opened.component("pause", PAUSE)
+    yield opened
+    opened.close()
+
+
+def test_a_realtime_flow_runs_until_it_is_stopped(world: World) -> None:
+    """D1, D14: every step has its container, messages pass, and after stop nothing is left."""
+    world.publish("flow", "a=pass", "b=pass", "c=pass")
+    assert world.state("flow") == "stopped"
+    world.platform.start("flow")
+    status = world.platform.status("flow")
+    assert (status.entry.state, status.entry.running) == (FlowState.RUNNING, 1)
+    assert [(one.id, one.state, len(one.containers)) for one in status.steps] == [
+        ("a", "running", 1),
+        ("b", "running", 1),
+        ("c", "running", 1),
+    ]
+    sent = world.send("flow", 5)
+    wait_for(lambda: world.handled("flow", "c") == sent)
+    world.platform.stop("flow")
+    status = world.platform.status("flow")
+    assert (status.entry.state, status.entry.running, status.steps) == (FlowState.STOPPED, None, ())
+    assert world.platform.queues("flow") == {}
+    with pytest.raises(StateError, match="is stopped and takes no messages"):
+        world.platform.entry_route("flow")
+
+
+def test_stop_drops_and_suspend_keeps(world: World) -> None:
+    """D14: what waits is there after suspend and resume, and gone after stop and start."""
+    world.publish("flow", "a=pass", "b=pass")
+    world.platform.start("flow")
+    world.platform.suspend("flow")
+    assert world.state("flow") == "suspended"
+    assert world.containers("flow") == []
+    kept = world.send("flow", 3)
+    assert world.waiting("flow") == {"a": 3, "b": 0}
+    world.platform.resume("flow")
+    wait_for(lambda: world.handled("flow", "b") == kept)
+    world.platform.suspend("flow")
+    world.send("flow", 4)
+    world.platform.stop("flow")
+    world.platform.start("flow")
+    after = world.send("flow", 1)
+    wait_for(lambda: world.handled("flow", "b") == kept + after)
+    assert world.waiting("flow") == {"a": 0, "b": 0}
+    assert world.platform.errors("flow") == ()
+
+
+def test_a_strict_flow_has_one_container_at_a_time(world: World) -> None:
+    """D2, shut-down timeout zero: one container for each message and step, then it sleeps."""
+    world.publish("flow", "a=pass", "b=pass", kind="ordinary")
+    world.platform.start("flow")
+    assert world.state("flow") == "sleeping"
+    assert world.containers("flow") == []
+    sent = world.send("flow", 2)
+    seen: set[int] = set()
+
+    def is_done() -> bool:
+        seen.add(len(world.containers("flow")))
+        return world.handled("flow", "b") == sent and world.state("flow") == "sleeping"
+
+    wait_for(is_done)
+    assert max(seen) == 1
+    folders = (world.place.folder / "flow").glob("*/*")
+    names = sorted(folder.name for folder in folders)
+    assert names == ["flow-a-1", "flow-a-3", "flow-b-2", "flow-b-4"]
+
+
+def test_a_warm_flow_keeps_its_containers_for_the_timeout(world: World) -> None:
+    """D2: one container handles all that comes, and ends when it has been idle for so long."""
+    world.publish("flow", "a=pass", "b=pass", kind="ordinary", shutdown_timeout="1 s")
+    world.platform.start("flow")
+    sent = world.send("flow", 3)
+    wait_for(lambda: world.handled("flow", "b") == sent)
+    assert world.state("flow") == "running"
+    first = world.containers("flow")
+    assert len(first) == 2
+    sent += world.send("flow", 1)
+    wait_for(lambda: world.handled("flow", "b") == sent)
+    assert world.containers("flow") == first
+    wait_for(lambda: world.state("flow") == "sleeping")
+    assert world.containers("flow") == []
+    sent += world.send("flow", 1)
+    wait_for(lambda: world.handled("flow", "b") == sent)
+
+
+def test_a_draft_touches_nothing_that_runs(world: World) -> None:
+    """D4: after a draft, a deploy and a revert, the same containers run the same version."""
+    world.publish("flow", "a=pass", "b=pass")
+    world.platform.start("flow")
+    before = world.containers("flow")
+    world.component("pass", "return {'body': {'new': True}}")
+    world.draft("flow", "a=pass", "b=pass", "c=pass")
+    world.platform.revert("flow", 1)
+    status = world.platform.status("flow")
+    assert (status.entry.running, status.entry.has_draft) == (1, True)
+    assert world.containers("flow") == before
+
+
+def test_publish_replaces_what_runs_and_loses_nothing(world: World) -> None:
+    """D4: messages that waited for the old version are handled by the new one."""
+    world.publish("flow", "a=pass", {"step": "b=pause", "config": {"sleep_s": 0.2}})
+    world.platform.start("flow")
+    before = world.containers("flow")
+    sent = world.send("flow", 6)
+    wait_for(lambda: world.handled("flow", "a") == sent)
+    world.publish("flow", "a=pass", "b=pass")
+    assert world.platform.status("flow").entry.running == 2
+    assert not set(world.containers("flow")) & set(before)
+    wait_for(lambda: sorted(set(world.handled("flow", "b"))) == sent)
+
+
+def test_publish_moves_messages_with_their_step(world: World) -> None:
+    """A step that has another place gets what waited for it; a step that is gone leaves errors."""
+    world.publish("flow", "a=pass", "b=pass", "c=pass")
+    world.platform.start("flow")
+    world.publish("flow", {"step": "a=pause", "config": {"sleep_s": 60}}, "b=pass", "c=pass")
+    held = world.send("flow", 3)
+    world.publish("flow", "c=pass", "a=pass")
+    assert world.state("flow") == "running"
+    wait_for(lambda: world.handled("flow", "a") == held)
+    world.publish("flow", {"step": "c=pause", "config": {"sleep_s": 60}}, "a=pass")
+    gone = world.send("flow", 2)
+    world.publish("flow", "a=pass", "z=pass")
+    assert world.failed("flow") == gone
+    assert {one.error for one in world.platform.errors("flow")} == {
+        "the version that was published has no such step"
+    }
+    with pytest.raises(InputError, match="which the version that runs does not have"):
+        world.platform.retry("flow", world.platform.errors("flow")[0].id)
+    assert world.platform.retry("flow") == 0
+    assert world.failed("flow") == gone
+
+
+def test_a_version_that_cannot_run_stops_the_flow(world: World) -> None:
+    """The publish fails with the reason, which status has too; what waited is kept as errors."""
+    world.component("broken", around="raise RuntimeError('no such thing')")
+    world.publish("flow", {"step": "a=pause", "config": {"sleep_s": 60}})
+    world.platform.start("flow")
+    held = world.send("flow", 2)
+    world.draft("flow", "a=broken")
+    with pytest.raises(Exception, match="no such thing"):
+        world.platform.publish("flow")
+    entry = world.platform.status("flow").entry
+    assert (entry.state, entry.published, entry.running) == (FlowState.STOPPED, 2, None)
+    assert "no such thing" in (entry.reason or "")
+    assert world.failed("flow") == held
+    world.publish("flow", "a=pass")
+    world.platform.start("flow")
+    assert world.platform.retry("flow") == 2
+    wait_for(lambda: world.handled("flow", "a") == held)
+    assert world.platform.errors("flow") == ()
+
+
+def test_pins_decide_what_is_started(world: World) -> None:
+    """D5: a new revision is used where the step follows the newest, at its next start."""
+    steps = ("a=pass", {"step": "b=pass", "follow_newest": True})
+    world.publish("flow", *steps)
+    old, new = world.store.revisions.get("pass").digest, ""
+    world.platform.start("flow")
+    world.component("pass", "return {'body': {'new': True}}")
+    new = world.store.revisions.get("pass").digest
+    assert [one.revision for one in world.platform.status("flow").steps] == [old, old]
+    world.platform.stop("flow")
+    world.platform.start("flow")
+    assert [one.revision for one in world.platform.status("flow").steps] == [old, new]
+
+
+def test_errors_are_kept_and_retried(world: World) -> None:
+    """D11: errors outlive the flow; a retry reaches the step of the version that runs then."""
+    world.component("raise", RAISE)
+    world.publish("flow", "a=pass", "b=raise", "c=pass")
+    world.platform.start("flow")
+    sent = world.send("flow", 3)
+    wait_for(lambda: world.failed("flow") == sent)
+    first = world.platform.errors("flow")[0]
+    assert (first.step, first.error, first.is_whole) == ("b", f"ValueError: no {sent[0]}", True)
+    world.platform.stop("flow")
+    with pytest.raises(StateError, match="is stopped and has no queues"):
+        world.platform.retry("flow")
+    world.publish("flow", "a=pass", "b=pass", "c=pass")
+    world.platform.start("flow")
+    assert world.platform.retry("flow", first.id) == 1
+    wait_for(lambda: world.handled("flow", "c") == sent[:1])
+    assert world.platform.retry("flow") == 2
+    wait_for(lambda: world.handled("flow", "c") == sent)
+    assert world.platform.errors("flow") == ()
+
+
+def test_snapshots_are_kept_between_starts(world: World) -> None:
+    """D13: what a step counts in its snapshot goes on after a stop; reset only while stopped."""
+    count = "context.emit('snapshot', {'n': snapshot.get('n', 0) + 1})"
+    world.component("count", count)
+    world.publish("flow", "a=count")
+    world.platform.start("flow")
+    world.send("flow", 3)
+    wait_for(lambda: world.store.snapshots.load("flow", "a") == {"n": 3})
+    with pytest.raises(StateError, match="only while it is stopped"):
+        world.store.snapshots.reset("flow")
+    world.platform.stop("flow")
+    world.platform.start("flow")
+    world.send("flow", 1)
+    wait_for(lambda: world.store.snapshots.load("flow", "a") == {"n": 4})
+    world.platform.stop("flow")
+    assert world.store.snapshots.reset("flow") == 1
+
+
+def test_a_step_that_keeps_ending_stops_the_flow(world: World) -> None:
+    """It is started again three times; then the flow is stopped with the reason, nothing lost."""
+    world.component("exit", EXIT)
+    world.publish("flow", "a=exit", "b=pass")
+    world.platform.start("flow")
+    sent = world.send("flow", 2)
+    wait_for(lambda: world.state("flow") == "stopped")
+    reason = world.platform.status("flow").entry.reason or ""
+    assert "exit code 3" in reason
+    assert "started again 3 times within 60 s" in reason
+    assert world.failed("flow") == sent
+    assert len(list((world.place.folder / "flow").glob("*/flow-a-*"))) == 4
+
+
+def test_a_container_that_was_killed_is_replaced(world: World, launcher: ProcessLauncher) -> None:
+    """One death does not stop the flow: another container is started, and the end is told."""
+    world.publish("flow", "a=pass", "b=pass")
+    world.platform.start("flow")
+    first = world.containers("flow")
+    victim = next(one for one in launcher._instances if one.id == first[0])
+    assert victim.pid is not None
+    os.kill(victim.pid, signal.SIGKILL)
+    wait_for(lambda: world.platform.status("flow").steps[0].restarts == 1)
+    sent = world.send("flow", 2)
+    wait_for(lambda: world.handled("flow", "b") == sent)
+    status = world.platform.status("flow")
+    assert status.entry.state is FlowState.RUNNING
+    assert "exit code 137" in (status.steps[0].error or "")
+    assert status.steps[1].containers == (first[1],)
+
+
+def test_replicas_share_a_queue(world: World) -> None:
+    """D10: a step with three replicas has three containers, and each message is handled once."""
+    world.publish("flow", {"step": "a=pause", "replicas": 3, "config": {"sleep_s": 0.05}})
+    world.platform.start("flow")
+    assert len(world.containers("flow")) == 3
+    sent = world.send("flow", 12)
+    wait_for(lambda: world.handled("flow", "a") == sent)
+
+
+def test_hooks_run_once_from_start_to_stop(world: World, tmp_path: Path) -> None:
+    """D16: startup before the first message, shutdown at stop, neither at suspend and resume."""
+    said = tmp_path / "said"
+    world.component(
+        "hooked",
+        around=f"""
+def say(text):
+    with open({str(said)!r}, "a") as file:
+        file.write(text + " ")
+
+
+def startup(cfg):
+    say("startup")
+    return {{"id": 7}}
+
+
+def shutdown(cfg, state):
+    say(f"shutdown-{{state['id']}}")
+""",
+    )
+    world.publish("flow", "a=hooked", "b=pass")
+    world.platform.start("flow")
+    world.platform.suspend("flow")
+    world.platform.resume("flow")
+    assert said.read_text() == "startup "
+    world.platform.stop("flow")
+    assert said.read_text() == "startup shutdown-7 "
+    world.platform.start("flow")
+    world.platform.stop("flow")
+    assert said.read_text() == "startup shutdown-7 startup shutdown-7 "
+
+
+def test_a_type_is_switched_only_while_stopped(world: World) -> None:
+    """D3: refused without a version and while it runs; then the other lifecycle is used."""
+    world.draft("flow", "a=pass")
+    with pytest.raises(StateError, match="no published version and cannot be switched"):
+        world.platform.switch("flow")
+    world.platform.publish("flow")
+    world.platform.start("flow")
+    with pytest.raises(StateError, match=r"is running and cannot be switched\. Stop it first"):
+        world.platform.switch("flow")
+    world.platform.stop("flow")
+    assert world.platform.switch("flow").flow_type is FlowType.ORDINARY
+    world.platform.start("flow")
+    assert world.state("flow") == "sleeping"
+
+
+def test_two_at_once_take_turns(world: World) -> None:
+    """Of two starts at the same time one is refused; flows beside it are started meanwhile."""
+    for flow in ("one", "two"):
+        world.publish(flow, "a=pass")
+    refused: list[str] = []
+
+    def start(flow: str) -> None:
+        try:
+            world.platform.start(flow)
+        except StateError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=start, args=(flow,)) for flow in ("one", "one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1
+    assert "'one' is running and cannot be started" in refused[0]
+    assert (world.state("one"), world.state("two")) == ("running", "running")
+    outcomes = sorted(str(one.outcome) for one in world.platform.history("one"))
+    assert outcomes == ["done", "done", "done", "failed"]
+
+
+def test_close_stops_what_runs_and_keeps_what_waits(world: World) -> None:
+    """After close no container lives, every flow is stopped, and messages are among the errors."""
+    world.publish("flow", {"step": "a=pause", "config": {"sleep_s": 60}})
+    world.publish("held", "a=pass")
+    for flow in ("flow", "held"):
+        world.platform.start(flow)
+    world.platform.suspend("held")
+    sent = {flow: world.send(flow, 2) for flow in ("flow", "held")}
+    world.platform.close()
+    for flow in ("flow", "held"):
+        assert world.state(flow) == "stopped"
+        assert world.platform.status(flow).entry.reason == "the platform was closed"
+        assert world.failed(flow) == sent[flow]
+    with pytest.raises(StateError, match="has been closed"):
+        world.platform.start("flow")
+    assert {one.outcome for one in world.platform.history()} == {Outcome.DONE}
