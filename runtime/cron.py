@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from cronsim import CronSim, CronSimError
 
@@ -23,3 +24,13 @@ def cron_problem(line: str) -> str:
     except StopIteration:
         return "no such day comes within 50 years"
     return ""
+
+
+def cron_instants(line: str, after: datetime) -> Iterator[datetime]:
+    """The instants, in UTC, that a sound cron line names after another, in that one's time zone.
+
+    A line of five fields with a certain hour and minute is ticked once a day also when clocks are
+    changed: what the change skips comes right after it, what it repeats comes once.
+    """
+    for instant in CronSim(line, after):
+        yield instant.astimezone(UTC)
