@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from reports.integrity import Integrity, Joined, count
 from reports.rundir import SpanTable
-from runtime.spans import EMIT, FIRST, OK, PROCESS, SEND, UNSETTLED
+from runtime.spans import EMIT, FIRST, LATE, OK, PROCESS, SEND, UNSETTLED
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -162,9 +162,9 @@ def _residual(spans: SpanTable, sends: Rows, inputs: Rows, outputs: Rows) -> Flo
     Parts follow one another from the intended send to the end, so what is not explained is the time
     of spans that are missing, and the time that is counted twice where the records contradict each
     other: an input delivered before it was emitted or entered before it was delivered, an output
-    emitted after its ``process`` had ended, an end before the entry, an ack or a confirm before
-    what it settles. That a delivery is seen before its sender's write has returned is none of
-    these: the sender may be set aside before it reads the clock.
+    emitted after its ``process`` had ended (unless it says so), an end before the entry, an ack or
+    a confirm before what it settles. That a delivery is seen before its sender's write has returned
+    is none of these: the sender may be set aside before it reads the clock.
     """
     last = inputs.shape[0] - 1
     whole_ns = spans.t2_ns[inputs[last]] - spans.t0_ns[sends]
@@ -181,7 +181,8 @@ def _residual(spans: SpanTable, sends: Rows, inputs: Rows, outputs: Rows) -> Flo
         if k < last:
             parts_ns += _between(spans.t1_ns, outputs[k], spans.t1_ns, inputs[k])
             twice_ns += _before(spans.t1_ns, outputs[k], spans.t1_ns, inputs[k])
-            twice_ns += _before(spans.t2_ns, inputs[k], spans.t1_ns, outputs[k])
+            after_end_ns = _before(spans.t2_ns, inputs[k], spans.t1_ns, outputs[k])
+            twice_ns += np.where(spans.flags[outputs[k]] & LATE != 0, 0, after_end_ns)
     parts_ns += _between(spans.t2_ns, inputs[last], spans.t1_ns, inputs[last])
     share: Floats = (np.abs(whole_ns - parts_ns) + twice_ns) / np.maximum(np.abs(whole_ns), 1)
     return share

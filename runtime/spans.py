@@ -39,8 +39,10 @@ SEND, EMIT, PROCESS, MARK = 1, 2, 3, 4
 OK, ERROR, REFUSED, UNSETTLED, REBOUND = 0, 1, 2, 3, 4
 """Outcomes. UNSETTLED: the process ended before the broker had confirmed or could be acked.
 REBOUND, of a PROCESS: the step sent its input back to its own queue; it comes again, later."""
-FIRST, REDELIVERED = 1, 2
-"""Flags. FIRST: the first message that this process handled (or sent)."""
+FIRST, REDELIVERED, LATE = 1, 2, 4
+"""Flags. FIRST: the first message that this process handled (or sent). LATE, of an EMIT: it was
+made when ``process`` had returned, by a listener's thread say; its parent is the message that
+``process`` was last called with."""
 
 _SEED = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF

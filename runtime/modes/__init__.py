@@ -42,7 +42,8 @@ class Deployment:
     every step's; ``broker_urls`` is for steps, by id, that reach the broker some other way.
     ``snapshots`` is asked for a step's snapshot, by the step's id, at each of its starts, and says
     that somebody collects new ones from ``wiring.snapshot_queue``; without it they live and die
-    with their container.
+    with their container. ``outlet`` says that somebody takes what the last step emits, from
+    ``wiring.outlet_queue``.
     """
 
     flow: Flow
@@ -57,6 +58,7 @@ class Deployment:
     environment: Mapping[str, str] = field(default_factory=dict)
     broker_urls: Mapping[str, str] = field(default_factory=dict)
     snapshots: Callable[[str], Mapping[str, Any]] | None = None
+    outlet: bool = False
     on_started: Callable[[Started], None] | None = None
 
     @property
@@ -67,6 +69,7 @@ class Deployment:
             self.flow,
             self.name,
             snapshots=self.snapshots is not None,
+            outlet=self.outlet,
             rebound_delay_first_ms=int(
                 told("ELASTICIO_REBOUND_INITIAL_EXPIRATION", REBOUND_DELAY_MS)
             ),
@@ -139,14 +142,15 @@ class Deployment:
     def exited(self, started: Started, exit_: Exit) -> StepExited:
         """The error for a container that should not have ended, with its last words."""
         step = self.flow.steps[started.step]
-        cause = ", out of memory" if exit_.oom_killed else ""
+        memory = f"{step.limits.memory_bytes // 2**20} MiB"
+        cause = f", out of memory (limit {memory})" if exit_.oom_killed else ""
         log = started.instance.logs(last=6).strip()[-_LAST_WORDS:]
         said = f"; it last said: {log}" if log else "; it said nothing"
         return StepExited(
             f"ended with exit code {exit_.code}{cause}{said}",
             where=f"step {step.id!r}, {started.instance.name}",
             remedy=(
-                f"Raise the step's memory limit ({step.limits.memory_bytes // 2**20} MiB)"
+                "Raise the step's memory limit, or let it hold less"
                 if exit_.oom_killed
                 else "Mend the component, or see the log in the trial's folder"
             ),

@@ -158,7 +158,7 @@ def _consume(
         handler.run_errands()
     handler.run_errands()
     broker.settle(_SETTLE_TIMEOUT_S)
-    while settings.one_shot and handler.unfinished and not stopping.is_set():
+    while settings.one_shot and handler.is_unfinished() and not stopping.is_set():
         # The next queue is full. A second message that comes in now is left unacknowledged: it
         # returns to its queue for the next container.
         broker.receive(handler.patience_s())

@@ -17,6 +17,9 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from orjson import dumps as encode_json
+from orjson import loads as decode_json
+
 from runtime.broker import Broker, Delivery, Message, Route, Settled
 from runtime.errors import MessageTooLarge
 from runtime.message import Cipher, Ids, carried, decode_body, decode_ids, encode_body
@@ -24,6 +27,7 @@ from runtime.spans import (
     EMIT,
     ERROR,
     FIRST,
+    LATE,
     OK,
     PROCESS,
     REBOUND,
@@ -106,7 +110,7 @@ class Input:
 class Handler:
     """Runs a component's ``process`` for each delivery. ``busy_since_ns`` is 0 between them.
 
-    Made and used by one thread, the broker's owner; a component may emit from others.
+    One thread's, the broker's owner's; but a component may emit from others.
     """
 
     def __init__(
@@ -165,7 +169,8 @@ class Handler:
 
             passthrough.receive(self.settings, item, message)
         self.last = self._current = item
-        snapshot = self._snapshot_copy() if self.snapshot else {}
+        # A copy: what a component wants to be kept, it emits.
+        snapshot = decode_json(encode_json(self.snapshot)) if self.snapshot else {}
         self.busy_since_ns = item.entry_ns = now_ns()
         try:
             result = self._component.process(message, self.settings.config, snapshot, self._context)
@@ -197,8 +202,7 @@ class Handler:
         if self.retries is not None:
             self.retries.run_due()
 
-    @property
-    def unfinished(self) -> bool:
+    def is_unfinished(self) -> bool:
         """Whether anything that came in, or was emitted, is not settled yet."""
         return bool(self._open or self.loose)
 
@@ -216,10 +220,8 @@ class Handler:
         """What :meth:`Context.emit` does; of any thread."""
         item = self._current
         if item is None or get_ident() != self._thread:
-            if self.late is None:
-                self._make_late()
-            assert self.late is not None
-            self.late.take(event, payload, now_ns())
+            emit_ns = now_ns()
+            (self.late or self._make_late()).take(event, payload, emit_ns)
         elif event == "data":
             message = (
                 payload if isinstance(payload, dict) and "body" in payload else {"body": payload}
@@ -231,17 +233,13 @@ class Handler:
 
             act(self, item, event, payload)
 
-    def _make_late(self) -> None:
+    def _make_late(self) -> Late:
         from runtime.worker.late import Late
 
         # Two listeners may be the first at once.
         with self._making:
             self.late = self.late or Late(self)
-
-    def _snapshot_copy(self) -> dict[str, Any]:
-        from runtime.worker.snapshots import copy
-
-        return copy(self.snapshot)
+            return self.late
 
     def encoded(self, item: Input, message: dict[str, Any]) -> bytes:
         """A message as it goes over the wire. Raises MessageTooLarge. Of any thread."""
@@ -395,7 +393,8 @@ class Handler:
             self._spool.write(self._emit_record(self._spool, item, output))
 
     def _emit_record(self, spool: Spool, item: Input, output: Output) -> bytes:
+        flags = (FIRST if item.first else 0) | (LATE if output.emit_ns > item.end_ns else 0)
         return spool.encode(
-            EMIT, output.outcome, 0, FIRST if item.first else 0, item.ids.trace, output.message,
-            item.ids.message, 0, output.emit_ns, output.socket_ns, output.confirmed_ns,
+            EMIT, output.outcome, 0, flags, item.ids.trace, output.message, item.ids.message,
+            0, output.emit_ns, output.socket_ns, output.confirmed_ns,
         )  # fmt: skip

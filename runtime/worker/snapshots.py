@@ -37,12 +37,6 @@ def load(path: str) -> dict[str, Any]:
     return found
 
 
-def copy(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """One that a component may change without effect: it has to emit what is to be kept."""
-    copied: dict[str, Any] = orjson.loads(orjson.dumps(snapshot))
-    return copied
-
-
 def change(handler: Handler, event: str, payload: Any) -> int:
     """Change the worker's own snapshot, and return its size in bytes. Of any thread.
 

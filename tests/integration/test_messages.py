@@ -16,7 +16,7 @@ from runtime.broker.node import RabbitNode
 from runtime.errors import InputError, PublishRefused
 from runtime.message import decode_body
 from runtime.retry import publish_again, read_failure, read_snapshot
-from runtime.spans import EMIT, OK, PROCESS, REBOUND
+from runtime.spans import EMIT, LATE, OK, PROCESS, REBOUND
 from tests.fakes.line import Line, wait_for
 
 Open = Callable[..., Line]
@@ -326,7 +326,7 @@ def process(msg, cfg, snapshot, context):
 
 
 def test_d15_a_step_reads_earlier_outputs_and_answers_who_asked(line: Open) -> None:
-    """Each earlier output under its step's id, three steps on; the reply at the value of reply_to."""
+    """Each earlier output is under its step's id; the reply goes to the value of reply_to."""
     flow = line(ADDS, ADDS, READS, ECHO, c={"passthrough": True})
     for step in "abc":
         flow.start(step)
@@ -435,6 +435,7 @@ def test_late_emits_are_sent_and_none_is_lost_at_the_end(line: Open) -> None:
     emitted = worker.records(EMIT)
     assert emitted["outcome"].tolist() == [OK] * 500
     assert set(emitted["parent"].tolist()) == {1001}
+    assert (emitted["flags"] & LATE != 0).all()
     (processed,) = worker.records(PROCESS)
     assert (emitted["t1_ns"] > processed["t3_ns"]).all()
     message = flow.take(flow.queue("b")).message
