@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.spans import EMIT, ERROR, OK, PROCESS, REFUSED, SEND
 from runtime.spool import Records
@@ -32,6 +33,12 @@ class Accounting:
         return asdict(self)
 
 
+def leaves(records: Records, steps: int) -> NDArray[np.bool_]:
+    """Which records are of messages that leave the flow: what the last step has emitted."""
+    found: NDArray[np.bool_] = (records["kind"] == EMIT) & (records["step"] == steps - 1)
+    return found
+
+
 def account(records: Records, steps: int) -> Accounting:
     """Follow every execution to its end.
 
@@ -39,6 +46,7 @@ def account(records: Records, steps: int) -> Accounting:
     was handled, and lost otherwise: a message of it was accepted by the broker, and no step has
     said what became of it.
     """
+    records = records[~leaves(records, steps)]
     kind, outcome = records["kind"], records["outcome"]
     sends = kind == SEND
     accepted = np.unique(records["trace"][sends & (outcome == OK)])

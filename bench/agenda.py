@@ -36,6 +36,49 @@ class Agenda(Protocol):
         """What run.json is to say of it by now, besides the trials."""
 
 
+class InTurn:
+    """One agenda after another, their trials numbered throughout."""
+
+    def __init__(self, first: Agenda, second: Agenda) -> None:
+        self._first, self._second = first, second
+        self._offset: int | None = None
+
+    @property
+    def planned(self) -> int:
+        """The trials of both."""
+        return self._first.planned + self._second.planned
+
+    def following(self) -> Plan | None:
+        """The first one's next, then the second's."""
+        if self._offset is None:
+            plan = self._first.following()
+            if plan is not None:
+                return plan
+            self._offset = self._first.planned
+        plan = self._second.following()
+        return None if plan is None else self._moved(plan, self._offset)
+
+    def took(self, plan: Plan, outcome: Outcome, took_s: float) -> None:
+        """Tell the one it came from."""
+        if self._offset is None:
+            self._first.took(plan, outcome, took_s)
+        else:
+            self._second.took(self._moved(plan, -self._offset), outcome, took_s)
+
+    def reserve(self, took_s: float) -> None:
+        """Keep so much time for what follows the last trial."""
+        self._second.reserve(took_s)
+
+    def members(self) -> Mapping[str, Any]:
+        """What the second says, of the trials of both."""
+        return {**self._second.members(), "planned_trials": self.planned}
+
+    @staticmethod
+    def _moved(plan: Plan, by: int) -> Plan:
+        repeats = None if plan.repeats is None else plan.repeats + by
+        return replace(plan, index=plan.index + by, repeats=repeats)
+
+
 class Fixed:
     """As many starts of every cell as the profile says, all of them known beforehand."""
 
@@ -58,7 +101,9 @@ class Fixed:
 
     def took(self, plan: Plan, outcome: Outcome, took_s: float) -> None:
         """Put a trial at the end once more where only the load generator was late."""
-        if outcome.only_late and self._spare and plan.repeats is None:
+        # A phase is not made alone, and what it shows rests on messages, not on their latency.
+        again = outcome.only_late and plan.repeats is None and plan.phase is None
+        if again and self._spare:
             self._spare -= 1
             self._waiting.append(replace(plan, index=self.planned + 1, repeats=plan.index))
 
@@ -71,22 +116,36 @@ class Fixed:
 
 
 def plan_trials(scenarios: Sequence[Scenario], profile: str, seed: int) -> tuple[Plan, ...]:
-    """The trials of a profile, in random order from the seed."""
+    """The trials of a profile, in random order from the seed.
+
+    The phases of one pass through a scenario stay together, in their order.
+    """
     drawn = random.Random(seed)
     cells = [
-        (scenario, containers)
+        (scenario, containers, number)
         for scenario in scenarios
         for containers in scenario.start_cells()
-        for _ in range(scenario.profiles[profile].starts)
+        for number in range(scenario.profiles[profile].starts)
     ]
     drawn.shuffle(cells)
+    plans: list[Plan] = []
+    for scenario, containers, number in cells:
+        messages = scenario.profiles[profile].messages
+        whole = Plan(0, scenario, containers, messages, 0)
+        for plan in passing(whole, number) if scenario.phases else (whole,):
+            plans.append(replace(plan, index=len(plans) + 1, seed=drawn.getrandbits(31)))
+    return tuple(plans)
+
+
+def passing(plan: Plan, number: int) -> tuple[Plan, ...]:
+    """One pass through the phases of a plan's scenario."""
     return tuple(
-        Plan(
-            index=index,
-            scenario=scenario,
-            containers=containers,
-            messages=scenario.profiles[profile].messages,
-            seed=drawn.getrandbits(31),
+        replace(
+            plan,
+            scenario=plan.scenario.in_phase(phase),
+            messages=phase.messages or plan.messages,
+            phase=index,
+            passing=number,
         )
-        for index, (scenario, containers) in enumerate(cells, start=1)
+        for index, phase in enumerate(plan.scenario.phases)
     )

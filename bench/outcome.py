@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.accounting import account
 from bench.generators import GENERATOR, Sending
 from bench.observe import instance_record
+from bench.observed import Outlet
 from bench.pace import LoadFigures, Share, complaints, load_figures
 from bench.resources import Sampler
 from bench.stage import Stage
@@ -23,6 +25,7 @@ from runtime.clock import clock_id, now_ns
 from runtime.errors import SpoolError
 from runtime.model import Flow, Revision
 from runtime.modes import Started
+from runtime.spans import EMIT
 from runtime.spool import DTYPE, Records, read_spool
 from scenarios.model import Loop, Scenario
 
@@ -43,7 +46,8 @@ _LOG_LINES = 200
 class Plan:
     """What one trial is to do. ``messages`` is per message cell.
 
-    ``repeats`` is the index of the trial that this one replaces.
+    ``repeats`` is the index of the trial that this one replaces. Of a scenario with phases,
+    ``scenario`` is as the phase of that index runs it, in the pass of that number.
     """
 
     index: int
@@ -52,6 +56,17 @@ class Plan:
     messages: int
     seed: int
     repeats: int | None = None
+    phase: int | None = None
+    passing: int = 0
+
+    @property
+    def label(self) -> str:
+        """What progress and problems call it."""
+        if self.containers is not None:
+            return f"{self.scenario.name} ({self.containers} containers)"
+        if self.phase is not None:
+            return f"{self.scenario.name} ({self.scenario.phases[self.phase].name})"
+        return self.scenario.name
 
 
 @dataclass(slots=True)
@@ -62,6 +77,7 @@ class Outcome:
     spans: dict[str, np.ndarray[Any, Any]]
     resources: Mapping[str, np.ndarray[Any, Any]]
     logs: dict[str, str] = field(default_factory=dict)
+    observed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def only_late(self) -> bool:
@@ -92,6 +108,8 @@ class Observed:
     floor: dict[str, Any] | None = None
     damaged_records: int = 0
     sending: Sending | None = None
+    outlet: Outlet | None = None
+    deeds: list[dict[str, Any]] = field(default_factory=list)
 
     def blame(self, reason: str, status: str = "invalid") -> None:
         """Note a reason, and that the trial is at least this bad."""
@@ -116,7 +134,8 @@ def put_together(seen: Observed, stage: Stage, sampler: Sampler) -> Outcome:
     spans["instance"] = np.concatenate([np.empty(0, np.uint16), *owners])
     document = _document(seen, stage, records, shares, instances, clocks)
     document["resource_problems"] = list(sampler.problems)
-    return Outcome(document, spans, sampler.table(), _logs(seen))
+    observed = seen.outlet.table(records) if seen.outlet is not None else {}
+    return Outcome(document, spans, sampler.table(), _logs(seen), observed)
 
 
 def _read(seen: Observed, spool: Path, clocks: set[str]) -> Records:
@@ -152,7 +171,7 @@ def _document(
     clocks: set[str],
 ) -> dict[str, Any]:
     plan, scenario = seen.plan, seen.plan.scenario
-    accounting = account(records, len(seen.flow.steps))
+    accounting = account(_accountable(seen, records), len(seen.flow.steps))
     load = load_figures(shares, target_rate_hz=scenario.load.rate_hz)
     _judge(seen, accounting.as_json(), load, clocks)
     ids = {started.instance.id: started.step for started in seen.started}
@@ -177,6 +196,8 @@ def _document(
             )
         ],
         "message_cells": [asdict(cell) for cell in scenario.message_cells()],
+        "phase": _phase(plan),
+        "deeds": seen.deeds,
         "status": seen.status,
         "reasons": seen.reasons,
         "clock_id": clock_id(),
@@ -208,6 +229,28 @@ def _document(
     }
 
 
+def _phase(plan: Plan) -> dict[str, Any] | None:
+    if plan.phase is None:
+        return None
+    return {
+        "index": plan.phase,
+        "name": plan.scenario.phases[plan.phase].name,
+        "pass": plan.passing,
+    }
+
+
+def _accountable(seen: Observed, records: Records) -> Records:
+    """The records of messages that had the time to be handled.
+
+    What a step emits of its own accord goes on until the flow is stopped, and is under way then.
+    """
+    load_end_ns = seen.instants["load_end_ns"]
+    if not seen.plan.scenario.unprompted or load_end_ns is None:
+        return records
+    late: NDArray[np.bool_] = (records["kind"] == EMIT) & (records["t1_ns"] > load_end_ns)
+    return records[~late]
+
+
 def _judge(seen: Observed, counts: Mapping[str, int], load: LoadFigures, clocks: set[str]) -> None:
     if counts["lost"]:
         seen.blame(f"{counts['lost']} of {counts['accepted']} accepted messages were lost")
@@ -216,7 +259,7 @@ def _judge(seen: Observed, counts: Mapping[str, int], load: LoadFigures, clocks:
         seen.blame(f"{counts['failed']} messages failed{first}")
     if counts["refused"]:
         seen.blame(f"the first queue refused {counts['refused']} messages")
-    if counts["ended_early"]:
+    if counts["ended_early"] and not seen.plan.scenario.unprompted:
         seen.blame(
             f"{counts['ended_early']} executions ended before the last step: "
             "a component emitted nothing"

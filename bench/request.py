@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.adaptive import Adaptive
-from bench.agenda import Agenda, Fixed, plan_trials
+from bench.agenda import Agenda, Fixed, InTurn, plan_trials
 from bench.choice import Choice
 from bench.precision import Wish, least_trials
 from bench.stage import Stage
 from runtime.clock import clock_id
+from runtime.errors import InputError
 from runtime.model import FlowType
 from scenarios.faults import fault_document
 from scenarios.model import Claim, Scenario
@@ -46,7 +47,19 @@ class Request:
         """The trials to make. Raises InputError where the budget cannot hold any."""
         if self.wish is None:
             return Fixed(plan_trials(self.scenarios, self.profile, self.seed))
-        return Adaptive(self.scenarios, self.profile, self.seed, self.wish, self.out)
+        # What shows an event instead of a figure needs no more starts for more precision.
+        events = tuple(one for one in self.scenarios if one.phases or one.unprompted)
+        figures = tuple(one for one in self.scenarios if one not in events)
+        if not figures:
+            raise InputError(
+                f"no figure of {', '.join(one.name for one in events)} becomes more precise with "
+                "more trials",
+                remedy="Leave out --precision and --budget, or add a scenario with a latency",
+            )
+        adaptive = Adaptive(figures, self.profile, self.seed, self.wish, self.out)
+        if not events:
+            return adaptive
+        return InTurn(Fixed(plan_trials(events, self.profile, self.seed)), adaptive)
 
 
 def head(request: Request, run_id: str, agenda: Agenda) -> dict[str, Any]:
@@ -78,7 +91,7 @@ def head(request: Request, run_id: str, agenda: Agenda) -> dict[str, Any]:
 def _scenario(scenario: Scenario, request: Request) -> dict[str, Any]:
     load, amount = scenario.load, scenario.profiles[request.profile]
     starts = amount.starts
-    if request.wish is not None:
+    if request.wish is not None and not (scenario.phases or scenario.unprompted):
         starts = least_trials(scenario, request.profile, request.wish)
     return {
         "name": scenario.name,
@@ -100,6 +113,11 @@ def _scenario(scenario: Scenario, request: Request) -> dict[str, Any]:
         "faults": [fault_document(fault) for fault in scenario.faults],
         "message_cells": [asdict(cell) for cell in scenario.message_cells()],
         "start_cells": list(scenario.start_cells()),
+        "phases": [
+            {"name": phase.name, "flow_type": str(phase.flow_type)} for phase in scenario.phases
+        ],
+        "observe": list(scenario.observe.fields),
+        "unprompted": scenario.unprompted,
         "starts": starts,
     }
 

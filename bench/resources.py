@@ -1,12 +1,14 @@
 """The sampler: a thread that reads the resource counters of a trial's instances as time goes by.
 
 CPU time is read at every tick, memory and throttling at every fifth, so that the sampler takes less
-than a hundredth of a core. A row is written per index at each tick; where nothing can be read there
-are no rows, and :attr:`Sampler.problems` says why.
+than a hundredth of a core. So are the descriptors and threads of each instance's first process; in
+the other rows they are :data:`UNREAD`. A row is written per index at each tick; where nothing can
+be read there are no rows, and :attr:`Sampler.problems` says why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from array import array
@@ -15,6 +17,7 @@ from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from bench.cgroups import Counter, Reading, container_counter, process_counter
 from runtime.clock import now_ns
@@ -23,6 +26,8 @@ from runtime.errors import MeasurementError
 BROKER, LOAD, SERVICES = -1, -2, -3
 """Indices of what is no step. Several instances may share an index: their counters are summed."""
 FULL_EVERY = 5
+UNREAD = -1
+"""Descriptors or threads that were not read, or that we may not see."""
 
 
 class Watchable(Protocol):
@@ -42,11 +47,24 @@ class _Watched:
 
     def __init__(self) -> None:
         self._live: dict[Counter, Reading] = {}
+        self._first: list[psutil.Process] = []
         self._ended_cpu_ns = 0
         self._ended_throttled_ns = 0
 
-    def add(self, counter: Counter) -> None:
+    def add(self, counter: Counter, pid: int) -> None:
         self._live[counter] = Reading(0, 0, 0)
+        with contextlib.suppress(psutil.Error):
+            self._first.append(psutil.Process(pid))
+
+    def handles(self) -> tuple[int, int]:
+        """Descriptors and threads of the first processes; UNREAD where one cannot be seen."""
+        try:
+            found = [(one.num_fds(), one.num_threads()) for one in self._first]
+        except psutil.Error:
+            return UNREAD, UNREAD
+        if not found:
+            return UNREAD, UNREAD
+        return sum(fds for fds, _ in found), sum(threads for _, threads in found)
 
     def read(self, *, full: bool) -> Reading | None:
         """The sum over those that still run; None when none does."""
@@ -92,8 +110,11 @@ class Sampler:
         self._watched: dict[int, _Watched] = {}
         self._columns = {
             name: array("q")
-            for name in ("instance", "at_ns", "cpu_ns", "memory_bytes", "throttled_ns")
-        }
+            for name in (
+                "instance", "at_ns", "cpu_ns", "memory_bytes", "throttled_ns",
+                "descriptors", "threads",
+            )
+        }  # fmt: skip
         self._problems: list[str] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -132,7 +153,7 @@ class Sampler:
                 self._problems.append(f"resources of {instance.name} are unknown: {error}")
             return
         with self._lock:
-            self._watched.setdefault(index, _Watched()).add(counter)
+            self._watched.setdefault(index, _Watched()).add(counter, pid)
             self._sample(index, full=True)
 
     def read_now(self, index: int) -> None:
@@ -185,10 +206,14 @@ class Sampler:
 
     def _sample(self, index: int, *, full: bool) -> None:
         at_ns = now_ns()
-        reading = self._watched[index].read(full=full)
+        watched = self._watched[index]
+        reading = watched.read(full=full)
         if reading is None:
             return
-        row = (index, at_ns, reading.cpu_ns, reading.memory_bytes, reading.throttled_ns)
+        handles = watched.handles() if full else (UNREAD, UNREAD)
+        row = (
+            index, at_ns, reading.cpu_ns, reading.memory_bytes, reading.throttled_ns, *handles,
+        )  # fmt: skip
         for column, value in zip(self._columns.values(), row, strict=True):
             column.append(value)
 

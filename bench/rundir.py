@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -64,8 +63,13 @@ class RunWriter:
         folder = self.folder / relative
         with _disk(folder):
             folder.mkdir()
-            for name, table in (("spans", outcome.spans), ("resources", outcome.resources)):
-                _write_table(folder / f"{name}.parquet", table)
+            for name, table in (
+                ("spans", outcome.spans),
+                ("resources", outcome.resources),
+                ("observed", outcome.observed),
+            ):
+                if table:
+                    _write_table(folder / f"{name}.parquet", table)
             if outcome.logs:
                 (folder / "logs").mkdir()
                 for name, text in outcome.logs.items():
@@ -135,7 +139,7 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _write_table(path: Path, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     # The reader verifies the checksums: a damaged page is found, not misread.
     with _beside(path) as temporary:

@@ -17,6 +17,7 @@ from typing import Any
 
 from bench import environment, floor
 from bench.agenda import Agenda
+from bench.campaign import Campaigns
 from bench.choice import Choice
 from bench.machine import look_at_engine
 from bench.outcome import Outcome, Plan
@@ -183,7 +184,8 @@ def _measure(
         agenda.reserve(time.monotonic() - began_s)
         if request.direct is not None:
             request.direct(stage)
-        _trials(stage, agenda, images, writer, progress, ledger)
+        with contextlib.closing(Campaigns(stage)) as campaigns:
+            _trials(stage, agenda, images, campaigns, writer, progress, ledger)
         progress.phase("floor after")
         writer.floor("after", _floor(stage, request.seed + 1, request.floor_messages))
 
@@ -192,6 +194,7 @@ def _trials(
     stage: Stage,
     agenda: Agenda,
     images: Prepared,
+    campaigns: Campaigns,
     writer: RunWriter,
     progress: Progress,
     ledger: _Ledger,
@@ -200,16 +203,16 @@ def _trials(
     done = 0
     while (plan := agenda.following()) is not None:
         progress.step(done, agenda.planned)
-        label = plan.scenario.name
-        if plan.containers is not None:
-            label += f" ({plan.containers} containers)"
+        label = plan.label
         began_s = time.monotonic()
         outcome = run_trial(
             stage,
             plan,
             images,
             say=lambda text, label=label: progress.phase(f"{label}: {text}"),  # type: ignore[misc]
+            campaign=campaigns.of(plan),
         )
+        campaigns.done(plan)
         ledger.keep(outcome, plan, label)
         done += 1
         agenda.took(plan, outcome, time.monotonic() - began_s)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
+from bench.accounting import leaves
+from bench.campaign import Campaign
 from bench.faults import Freezer, Proxy, delay_document, network_delays
 from bench.generators import Sending, ended_generator
 from bench.load import jobs
 from bench.observe import connections_of
+from bench.observed import Outlet
 from bench.outcome import Observed, Outcome, Plan, put_together
 from bench.resources import Sampler
 from bench.stage import Stage, open_services, revisions, substitutions
@@ -46,13 +50,15 @@ def run_trial(
     images: Prepared,
     *,
     say: Callable[[str], None],
+    campaign: Campaign | None = None,
 ) -> Outcome:
     """Run a trial to its end. A flow that fails gives a failed outcome, not an exception.
 
-    Its document has a member ``fatal`` when no further trial could run. Whatever happens, the
-    trial's containers and queues are removed.
+    ``campaign`` is the pass that the trial is a phase of: it says what is started. The document has
+    a member ``fatal`` when no further trial could run. Whatever happens, the trial's containers and
+    queues are removed.
     """
-    trial = _Trial(stage, plan, images, say)
+    trial = _Trial(stage, plan, images, say, campaign)
     try:
         trial.run()
     except BrokerUnavailable as error:
@@ -60,6 +66,8 @@ def run_trial(
         trial.seen.blame(str(error), "failed")
     except HopbenchError as error:
         trial.seen.blame(str(error), "failed")
+    if campaign is not None:
+        trial.seen.deeds, campaign.deeds = campaign.deeds, []
     outcome = put_together(trial.seen, stage, trial.sampler)
     gone = SILENT if trial.silent else what_is_gone(stage)
     if gone:
@@ -93,14 +101,20 @@ class _Trial:
         plan: Plan,
         images: Prepared,
         say: Callable[[str], None],
+        campaign: Campaign | None,
     ) -> None:
-        self.stage, self.plan, self.say = stage, plan, say
+        self.stage, self.plan, self.say, self.campaign = stage, plan, say, campaign
         scenario = plan.scenario
         self.flow = scenario.flow(plan.containers)
+        if campaign is None:
+            used = [images[scenario.name, step.component] for step in self.flow.steps]
+        else:
+            self.flow, found, built = campaign.ready(plan)
+            names = [step.component for step in self.flow.steps]
+            used = [(found[name], built[name]) for name in names]
         self.name = f"{stage.run_id}-{plan.index}"
         self.folder = stage.folder / f"trial-{plan.index:04d}"
         self.folder.mkdir(parents=True)
-        used = [images[scenario.name, step.component] for step in self.flow.steps]
         self.revisions = tuple(found for found, _ in used)
         self.images = tuple(image for _, image in used)
         self.sampler = Sampler(
@@ -113,6 +127,10 @@ class _Trial:
         self.seen = Observed(plan, self.name, self.flow, self.revisions, start_ns=now_ns())
         self.sending = Sending(stage.share(scenario.load.processes), self._job())
         self.seen.sending = self.sending
+        queue = wire(self.flow, self.name, outlet=True).outlet_queue
+        self.outlet = Outlet(scenario.observe.fields, queue)
+        if scenario.observe.fields:
+            self.seen.outlet = self.outlet
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -147,14 +165,13 @@ class _Trial:
                 substitutions=substitutions(services),
                 environment=INJECTING if scenario.axes.delayed_step else {},
                 broker_urls={step: proxy.url for step, proxy in proxies.items()},
+                outlet=bool(scenario.observe.fields),
                 on_started=self._on_started,
             )
             deployment.declare()
             try:
-                if scenario.flow_type is FlowType.REALTIME:
-                    self._realtime(deployment, services)
-                else:
-                    self._ordinary(deployment)
+                with self.campaign.running() if self.campaign else contextlib.nullcontext():
+                    self._run_flow(deployment, services)
             finally:
                 self._stop_load()
                 self._note_delays(proxies)
@@ -162,6 +179,15 @@ class _Trial:
                 # One that hangs would be waited for again, and hide why the trial ended.
                 if not self.silent and stage_lives(self.stage):
                     deployment.remove()
+
+    def _run_flow(
+        self, deployment: Deployment, services: Mapping[str, tuple[Instance, str]]
+    ) -> None:
+        if self.plan.scenario.flow_type is FlowType.REALTIME:
+            self._realtime(deployment, services)
+        else:
+            self._ordinary(deployment)
+        self.outlet.drain(self.stage.broker)
 
     def _realtime(
         self, deployment: Deployment, services: Mapping[str, tuple[Instance, str]]
@@ -265,9 +291,12 @@ class _Trial:
         instances = {self.flow.steps[one.step].id: one.instance for one in flow.started}
         load_start_ns = self.seen.instants["load_start_ns"] or 0
         freezer = Freezer(self.plan.scenario.faults, instances, load_start_ns)
+        deeds = self.campaign.during(self.plan, load_start_ns) if self.campaign else None
         try:
-            with freezer:
+            with freezer, deeds or contextlib.nullcontext(()) as problems:
                 self._drain(flow)
+            for problem in problems:
+                self.seen.blame(problem)
         finally:
             self.seen.faults += freezer.done
             for problem in freezer.problems:
@@ -291,7 +320,10 @@ class _Trial:
         counted = False
         while True:
             for tail in tails:
-                tally.add(tail.new_records())
+                records = tail.new_records()
+                tally.add(records[~leaves(records, len(self.flow.steps))])
+            # What is taken now does not fill the queue.
+            self.outlet.drain(self.stage.broker)
             if self._load_done() and tally.under_way == 0 and counted:
                 return
             # The answer comes after the last span: what is counted next includes them all.

@@ -10,7 +10,7 @@ from runtime.broker import Binding, Queue, Route, Topology
 from runtime.message import REBOUND_DELAY_MS, REBOUND_LIMIT, rebound_delay_ms
 from runtime.model import Component, Flow
 
-ERRORS, SNAPSHOTS = "errors", "snapshots"
+ERRORS, SNAPSHOTS, OUTLET = "errors", "snapshots", "outlet"
 """Keys, and ends of the names of the queues behind them. Those of steps begin with a number."""
 
 
@@ -18,7 +18,8 @@ ERRORS, SNAPSHOTS = "errors", "snapshots"
 class Wiring:
     """Names for one deployment of a flow. ``queues`` are in the order of the steps.
 
-    ``snapshot_queue`` and ``snapshot_key`` are empty where nobody collects snapshots.
+    ``snapshot_queue`` and ``snapshot_key`` are empty where nobody collects snapshots,
+    ``outlet_queue`` and ``outlet_key`` where nobody takes what the last step emits.
     """
 
     topology: Topology
@@ -28,6 +29,8 @@ class Wiring:
     error_key: str
     snapshot_queue: str = ""
     snapshot_key: str = ""
+    outlet_queue: str = ""
+    outlet_key: str = ""
 
     @property
     def entry(self) -> Route:
@@ -40,17 +43,19 @@ def wire(
     deployment: str,
     *,
     snapshots: bool = False,
+    outlet: bool = False,
     rebound_delay_first_ms: int = REBOUND_DELAY_MS,
     rebound_limit: int = REBOUND_LIMIT,
 ) -> Wiring:
     """Give every step a queue of its own, bounded, and the flow a queue for its errors.
 
-    With ``snapshots``, the flow has one for its steps' snapshots, too: somebody must empty it.
+    With ``snapshots``, the flow has one for its steps' snapshots, too, and with ``outlet`` one for
+    what the last step emits: somebody must empty them.
     """
     exchange = f"hopbench.{deployment}"
     keys = tuple(f"{index}.{step.id}" for index, step in enumerate(flow.steps))
     queues = tuple(f"{exchange}.{key}" for key in keys)
-    others = (ERRORS, SNAPSHOTS) if snapshots else (ERRORS,)
+    others = (ERRORS, *((SNAPSHOTS,) if snapshots else ()), *((OUTLET,) if outlet else ()))
     bounded = [
         Queue(name, step.max_length, step.max_bytes)
         for name, step in zip(queues, flow.steps, strict=True)
@@ -73,6 +78,8 @@ def wire(
         error_key=ERRORS,
         snapshot_queue=f"{exchange}.{SNAPSHOTS}" if snapshots else "",
         snapshot_key=SNAPSHOTS if snapshots else "",
+        outlet_queue=f"{exchange}.{OUTLET}" if outlet else "",
+        outlet_key=OUTLET if outlet else "",
     )
 
 
@@ -107,7 +114,7 @@ def step_environment(
         "ELASTICIO_FUNCTION": step.function,
         "ELASTICIO_LISTEN_MESSAGES_ON": wiring.queues[index],
         "ELASTICIO_PUBLISH_MESSAGES_TO": wiring.topology.exchange,
-        "ELASTICIO_DATA_ROUTING_KEY": "" if last else wiring.keys[index + 1],
+        "ELASTICIO_DATA_ROUTING_KEY": wiring.outlet_key if last else wiring.keys[index + 1],
         "ELASTICIO_ERROR_ROUTING_KEY": wiring.error_key,
         "ELASTICIO_SNAPSHOT_ROUTING_KEY": wiring.snapshot_key,
         "ELASTICIO_RABBITMQ_PREFETCH_SAILOR": str(step.prefetch),

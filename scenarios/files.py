@@ -25,6 +25,7 @@ from scenarios.model import (
     Service,
     Target,
 )
+from scenarios.phases import read_observe, read_phases
 from scenarios.references import references
 
 HERE = Path(__file__).parent
@@ -131,6 +132,9 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
         faults=read_faults(root, {step.id for step in steps}),
         variables=root.strings("variables"),
         floor_per_start=root.flag("floor_per_start", default=False),
+        phases=read_phases(root),
+        observe=read_observe(root, {step.component for step in steps}),
+        unprompted=root.flag("unprompted", default=False),
         drain_timeout_s=root.quantity("drain_timeout", DURATION_MS, "30 s") / 1000,
         path=str(document.path),
     )
@@ -140,6 +144,8 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
     for index, fault in enumerate(scenario.faults):
         if isinstance(fault, Freeze) and scenario.flow_type is FlowType.ORDINARY:
             document.problem(("faults", index, "kind"), "a freeze needs a realtime flow")
+    if scenario.phases and axes != Axes():
+        document.problem(("phases",), "cannot be combined with [vary]")
     _check_lengths(document, scenario)
     _check_delays(document, scenario)
     return scenario

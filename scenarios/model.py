@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -95,6 +95,54 @@ class NetworkDelay:
 Fault = Freeze | NetworkDelay
 
 
+class Deed(StrEnum):
+    """What is done to a flow between its starts, or while it runs.
+
+    ``DEPLOY`` makes each revised component's next revision; ``DRAFT`` saves the definition, which
+    pins the newest revisions; ``PUBLISH`` makes the draft a version; ``SWITCH`` changes the type.
+    """
+
+    DEPLOY = "deploy"
+    DRAFT = "draft"
+    PUBLISH = "publish"
+    SWITCH = "switch"
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """A deed while the flow runs, ``after_s`` into the load."""
+
+    after_s: float
+    deed: Deed
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One start of a flow that has several in a row, kept in a store of the scenario's own.
+
+    ``before`` is done while the flow is stopped; then it is started, loaded and stopped. Without a
+    rate or a number of messages, those of the scenario hold.
+    """
+
+    name: str
+    flow_type: FlowType
+    rate_hz: float | None = None
+    messages: int | None = None
+    before: tuple[Deed, ...] = ()
+    during: tuple[During, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """What is kept of the messages themselves: ``fields`` of the bodies that the last step emits.
+
+    ``revised`` are components whose messages carry ``REVISION``, a number in their code.
+    """
+
+    fields: tuple[str, ...] = ()
+    revised: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """How much is measured: starts per start-level cell, messages per message cell of a start."""
@@ -123,7 +171,9 @@ class Scenario:
     """One file of the catalogue.
 
     ``steps`` is the flow's definition; ``flow_type`` the mode it is run in. ``floor_per_start``
-    asks for a batch of the bare broker hop right after each start's load.
+    asks for a batch of the bare broker hop right after each start's load. With ``phases``, a start
+    of a profile is one pass through them all. ``unprompted``: steps emit of their own accord, any
+    number of messages a call, so an execution is no chain and has no latency of its own.
     """
 
     name: str
@@ -137,6 +187,9 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     floor_per_start: bool = False
+    phases: tuple[Phase, ...] = ()
+    observe: Observe = field(default_factory=Observe)
+    unprompted: bool = False
     drain_timeout_s: float = 30.0
     path: str = ""
 
@@ -175,6 +228,11 @@ class Scenario:
             for delay_ms in self.axes.injected_delay_ms
         ) or ((None, None),)
         return tuple(MessageCell(p, d, *i) for p in payloads for d in delays for i in injected)
+
+    def in_phase(self, phase: Phase) -> Scenario:
+        """The scenario as one of its phases runs it."""
+        load = replace(self.load, rate_hz=phase.rate_hz or self.load.rate_hz)
+        return replace(self, flow_type=phase.flow_type, load=load)
 
     def start_cells(self) -> tuple[int | None, ...]:
         """The values of the start-level axis; ``(None,)`` when it is not varied."""

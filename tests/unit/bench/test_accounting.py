@@ -101,6 +101,13 @@ def test_duplicate() -> None:
     assert account(_records(*rows, rows[1]), steps=3).duplicated == 1
 
 
+def test_what_leaves_the_flow_is_nobodys_input() -> None:
+    """A message that the last step emits is handled by no step, and not lost for that."""
+    rows = [*_through(1), (EMIT, OK, 2, 1, 900, 102)]
+    counts = account(_records(*rows), steps=3)
+    assert (counts.handled, counts.lost) == (1, 0)
+
+
 def test_nothing() -> None:
     """No spans, no messages."""
     assert account(_records(), steps=3).sent == 0

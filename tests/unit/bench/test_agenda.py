@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from bench.agenda import Fixed, plan_trials
+from bench.agenda import Fixed, InTurn, plan_trials
 from bench.outcome import Outcome
 from scenarios.files import CATALOGUE, COMPONENTS, load_scenario
 from scenarios.model import Scenario
@@ -84,3 +84,47 @@ def test_what_failed_for_another_reason_is_not_repeated() -> None:
     while (plan := agenda.following()) is not None:
         agenda.took(plan, outcome("invalid", [*LATE, "1 message was lost"]), 1.0)
     assert agenda.planned == len(plans)
+
+
+def test_phases_stay_together_in_their_order() -> None:
+    """A pass through a scenario's phases is not mixed with anything else, in whatever order."""
+    for seed in range(5):
+        plans = plan_trials((scenario("redeploy"), scenario("warmup")), "quick", seed)
+        phased = [plan for plan in plans if plan.phase is not None]
+        assert [plan.phase for plan in phased] == [0, 1] * 3
+        for first, second in zip(phased[::2], phased[1::2], strict=True):
+            assert (second.index, second.passing) == (first.index + 1, first.passing)
+        assert {plan.passing for plan in phased} == {0, 1, 2}
+
+
+def test_a_phase_is_run_in_its_own_type_rate_and_number() -> None:
+    """What a phase says holds in it; what it does not, is the scenario's."""
+    plans = plan_trials((scenario("switch"),), "quick", 1)
+    types = [str(plan.scenario.flow_type) for plan in plans]
+    assert types == ["ordinary", "realtime", "ordinary"]
+    assert [plan.messages for plan in plans] == [3, 40, 3]
+    assert [plan.scenario.load.rate_hz for plan in plans] == [1 / 3, 20.0, 1 / 3]
+    assert plans[1].label == "switch (realtime)"
+
+
+def test_a_late_phase_is_not_repeated() -> None:
+    """It cannot be made alone."""
+    agenda = Fixed(plan_trials((scenario("switch"),), "quick", 1))
+    while (plan := agenda.following()) is not None:
+        agenda.took(plan, outcome("invalid", LATE), 1.0)
+    assert agenda.planned == 3
+
+
+def test_two_agendas_in_turn_number_their_trials_throughout() -> None:
+    """The second one's trials follow the first one's, those that repeat one as well."""
+    first = Fixed(plan_trials((scenario("switch"),), "quick", 1))
+    second = Fixed(plan_trials((scenario("realtime"),), "quick", 1))
+    agenda = InTurn(first, second)
+    made = []
+    while (plan := agenda.following()) is not None:
+        made.append(plan)
+        agenda.took(plan, outcome("invalid", LATE if len(made) == 5 else ["x"]), 1.0)
+    assert [plan.index for plan in made] == list(range(1, len(made) + 1))
+    assert [plan.repeats for plan in made if plan.repeats] == [5]
+    assert agenda.planned == len(made) == 3 + 5 + 1
+    assert agenda.members()["planned_trials"] == agenda.planned

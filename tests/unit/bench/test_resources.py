@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -10,7 +13,7 @@ import pytest
 
 from bench import resources
 from bench.cgroups import Reading
-from bench.resources import Sampler
+from bench.resources import UNREAD, Sampler
 from runtime.errors import MeasurementError
 
 SLOW_S = 3600.0
@@ -119,6 +122,8 @@ def test_the_thread_samples_until_closed(scripts: list[Script]) -> None:
         "cpu_ns": np.dtype(np.int64),
         "memory_bytes": np.dtype(np.int64),
         "throttled_ns": np.dtype(np.int64),
+        "descriptors": np.dtype(np.int64),
+        "threads": np.dtype(np.int64),
     }
     assert set(table["instance"].tolist()) == {3}
     assert (np.diff(table["at_ns"]) > 0).all()
@@ -154,3 +159,31 @@ def test_unknown_indices_are_let_go() -> None:
     sampler.read_now(5)
     sampler.unwatch(5)
     assert rows(sampler) == []
+
+
+def test_descriptors_and_threads_are_sampled(scripts: list[Script]) -> None:
+    """At full readings they are counted: one more thread and descriptor shows; else UNREAD."""
+    scripts.append(Script([Reading(n, n, n) for n in range(1, 100)]))
+    ended = threading.Event()
+    with Sampler(isolates=True, period_s=SLOW_S) as sampler:
+        sampler.watch(0, Named(pid=os.getpid()))
+        thread = threading.Thread(target=ended.wait)
+        thread.start()
+        with open(os.devnull, "rb"):
+            sampler.read_now(0)
+        ended.set()
+        thread.join()
+        table = sampler.table()
+    more = [int(table[name][1] - table[name][0]) for name in ("descriptors", "threads")]
+    assert more == [1, 1]
+
+
+def test_handles_of_a_process_that_is_gone_are_unread(scripts: list[Script]) -> None:
+    """Its other figures are kept; descriptors and threads say that they are not known."""
+    scripts.append(Script([Reading(1, 1, 1)] * 3))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with Sampler(isolates=True, period_s=SLOW_S) as sampler:
+        sampler.watch(0, Named(pid=gone.pid))
+        table = sampler.table()
+    assert (table["descriptors"].tolist(), table["threads"].tolist()) == ([UNREAD], [UNREAD])

@@ -92,3 +92,16 @@ def test_impossible_flows(steps: tuple[Step, ...]) -> None:
     """A flow without steps, or with two of one name, cannot be made."""
     with pytest.raises(InputError):
         Flow("flow", steps)
+
+
+def test_an_outlet_takes_what_the_last_step_emits() -> None:
+    """Only where it is asked for: a queue of its own, and a key that the last worker is told."""
+    wiring = wire(FLOW, "d1", outlet=True)
+    last = step_environment(
+        FLOW, 2, wiring, COMPONENT, broker_url="amqp://x", spool="/spool/s", one_shot=False,
+        substitutions={},
+    )  # fmt: skip
+    assert last["ELASTICIO_DATA_ROUTING_KEY"] == wiring.outlet_key != ""
+    assert wiring.outlet_queue in {queue.name for queue in wiring.topology.queues}
+    assert (wiring.outlet_key, wiring.outlet_queue) in wiring.topology.bindings
+    assert wire(FLOW, "d1").outlet_queue == _environment(2)["ELASTICIO_DATA_ROUTING_KEY"] == ""

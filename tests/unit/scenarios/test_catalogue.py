@@ -21,7 +21,17 @@ def catalogue() -> dict[str, Scenario]:
 
 
 def load_s(scenario: Scenario, profile: str) -> float:
-    """Seconds for which one start is under load: a gap, and the API's delay, per message."""
+    """Seconds for which one start is under load: a gap, and the API's delay, per message.
+
+    Of a scenario with phases, a start is a pass through them, with the stops in between.
+    """
+    if scenario.phases:
+        idle_s = START_AND_STOP_S * (len(scenario.phases) - 1)
+        return idle_s + sum(
+            (phase.messages or scenario.profiles[profile].messages)
+            / (phase.rate_hz or scenario.load.rate_hz)
+            for phase in scenario.phases
+        )
     cells = scenario.message_cells()
     gaps_s = sum(1 / scenario.load.rate_hz + cell.delay_ms / 1000 for cell in cells)
     return gaps_s * scenario.profiles[profile].messages
@@ -30,7 +40,8 @@ def load_s(scenario: Scenario, profile: str) -> float:
 def test_the_files_are_named_after_their_scenarios(catalogue: dict[str, Scenario]) -> None:
     """``bench run NAME`` finds the file by the name."""
     assert list(catalogue) == [
-        "length", "ordinary", "realtime", "sensitivity", "volume-and-api", "warmup",
+        "length", "listen-careless", "listen-guarded", "ordinary", "realtime", "redeploy",
+        "sensitivity", "switch", "volume-and-api", "warmup",
     ]  # fmt: skip
     assert all(name in scenario.path for name, scenario in catalogue.items())
     assert all(set(scenario.profiles) == {"quick", "full"} for scenario in catalogue.values())
@@ -72,7 +83,7 @@ def test_a_p99_can_be_given(catalogue: dict[str, Scenario]) -> None:
     assert profile.starts * (profile.messages - 1) * 0.01 >= 10
 
 
-def test_the_quick_catalogue_fits_in_three_and_a_half_minutes(
+def test_the_quick_catalogue_fits_in_seven_minutes(
     catalogue: dict[str, Scenario],
 ) -> None:
     """Load, starts and stops of all quick trials, one after another."""
@@ -82,7 +93,7 @@ def test_the_quick_catalogue_fits_in_three_and_a_half_minutes(
         * (load_s(scenario, "quick") + START_AND_STOP_S)
         for scenario in catalogue.values()
     )
-    assert seconds <= 210.0
+    assert seconds <= 420.0
 
 
 def test_a_full_realtime_start_lasts_long_enough_for_the_uptime_claim(
