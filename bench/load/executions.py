@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import InputError
-from runtime.spans import EMIT, HEADER, OK, PROCESS, RECORD, Span, decode
+from runtime.spans import EMIT, HEADER, OK, PROCESS, REBOUND, RECORD, Span, decode
 
 _READ_BYTES = 64 * 1024
 
@@ -90,7 +90,7 @@ class Executions:
             for span in tail.new_spans():
                 if span.trace != self._trace:
                     continue
-                if span.kind == PROCESS:
+                if span.kind == PROCESS and span.outcome != REBOUND:
                     self._done.add(span.message)
                     self._expected += span.aux
                 elif span.kind == EMIT and span.outcome == OK:
