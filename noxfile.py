@@ -26,6 +26,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 ENVIRONMENT = ROOT / ".nox" / "hopbench"
 # After Ctrl-C nox waits for a third of a second, then kills: too soon to remove containers.
 CLEAN_UP_S = 60.0
+UNDECIDED = 3
 SHELL_SCRIPTS = (".ci/provision.sh", ".ci/run")
 
 
@@ -63,11 +64,14 @@ def shared_python(session: nox.Session) -> str:
     return str(python)
 
 
-def run_module(session: nox.Session, module: str, *args: str) -> None:
+def run_module(
+    session: nox.Session, module: str, *args: str, success_codes: tuple[int, ...] = (0,)
+) -> None:
     """Run a module with the shared environment's Python, from the repository's root."""
     session.run(
         *(shared_python(session), "-m", module, *args),
         external=True,
+        success_codes=success_codes,
         interrupt_timeout=CLEAN_UP_S,
         terminate_timeout=CLEAN_UP_S,
     )
@@ -137,7 +141,9 @@ def micro(session: nox.Session) -> None:
 @nox.session
 def certify(session: nox.Session) -> None:
     """Measure the meter itself: known delays, a freeze, its own overhead, its clocks."""
-    run_module(session, "bench", "certify", *session.posargs)
+    # As for the gate, what a noisy machine leaves undecided is no failure: the certificate, and
+    # every report that carries it, says so. Something that is shown to be wrong is one.
+    run_module(session, "bench", "certify", *session.posargs, success_codes=(0, UNDECIDED))
 
 
 @nox.session
