@@ -13,7 +13,7 @@ from runtime.api import refusals
 from runtime.api.access import Access
 from runtime.api.components import components_blueprint
 from runtime.api.control import Control
-from runtime.api.entrance import Entrances
+from runtime.api.entrance import Doors
 from runtime.api.flows import flows_blueprint
 from runtime.api.steps import steps_blueprint
 from runtime.api.webhook import Webhook
@@ -26,7 +26,7 @@ _OPEN = {"health"}
 _OF_FLOWS = {"steps", "webhook"}
 
 
-def create_app(control: Control, store: Store, entrances: Entrances, access: Access) -> Flask:
+def create_app(control: Control, store: Store, doors: Doors, access: Access) -> Flask:
     """The API of one platform. Every path but ``/healthz`` needs Basic credentials."""
     app = Flask("hopbench", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = SIZE_LIMIT_BYTES
@@ -50,7 +50,7 @@ def create_app(control: Control, store: Store, entrances: Entrances, access: Acc
     app.register_blueprint(flows_blueprint(control, store))
     app.register_blueprint(components_blueprint(control, store))
     app.register_blueprint(steps_blueprint(store))
-    app.register_blueprint(Webhook(control, store, entrances).blueprint())
+    app.register_blueprint(Webhook(control, store, doors).blueprint())
     return app
 
 

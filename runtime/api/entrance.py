@@ -14,6 +14,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from runtime.broker import Binding, Broker, Delivery, Message, Queue, Route, Topology, connect
 from runtime.errors import BrokerError, BrokerUnavailable, HopbenchError
@@ -50,6 +51,16 @@ def new_call(route: Route, document: object, *, persistent: bool, wants_reply: b
     return Call(route, Message(body, headers, persistent), ids, wants_reply)
 
 
+class Doors(Protocol):
+    """What takes calls in: :class:`Entrances`, or a test's own."""
+
+    def submit(self, call: Call) -> None:
+        """Send a message on its way. Raises BrokerUnavailable when there is no way any more."""
+
+    def forget(self, call: Call) -> None:
+        """Nobody waits for this call's reply any more."""
+
+
 class Entrances:
     """The entrances of all flows, opened as they are needed. Safe from any thread."""
 
@@ -60,7 +71,7 @@ class Entrances:
         self._open: dict[str, Entrance] = {}
         self._is_closed = False
 
-    def submit(self, call: Call) -> Entrance:
+    def submit(self, call: Call) -> None:
         """Send a message on its way; its futures say what became of it."""
         exchange = call.route.exchange
         with self._lock:
@@ -70,7 +81,13 @@ class Entrances:
             if entrance is None or not entrance.take(call):
                 entrance = self._open[exchange] = Entrance(self._broker_url, exchange, self._idle_s)
                 entrance.take(call)
-            return entrance
+
+    def forget(self, call: Call) -> None:
+        """Nobody waits for this call's reply any more."""
+        with self._lock:
+            entrance = self._open.get(call.route.exchange)
+        if entrance is not None:
+            entrance.forget(call)
 
     def close(self) -> None:
         """End all of them: what waits for a reply is told so. Idempotent."""

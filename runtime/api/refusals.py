@@ -53,6 +53,9 @@ def answer(error: HopbenchError, status: int, headers: Mapping[str, str] | None 
     )
     response.status_code = status
     response.headers.update(headers or {})
+    if status == 429:
+        # Nobody knows when a queue will have room; who asks each second does no harm.
+        response.headers.setdefault("Retry-After", "1")
     return response
 
 

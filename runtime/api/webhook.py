@@ -11,12 +11,11 @@ import threading
 import time
 from concurrent.futures import TimeoutError as TooLate
 from http import HTTPStatus
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
 from runtime.api.control import Control
-from runtime.api.entrance import CONFIRM_TIMEOUT_S, Call, Entrances, new_call
+from runtime.api.entrance import CONFIRM_TIMEOUT_S, Call, Doors, new_call
 from runtime.api.quota import Quota
 from runtime.api.reading import json_body, known, number
 from runtime.api.refusals import refuse
@@ -39,14 +38,13 @@ MOST_WAITING = 16
 _LONGEST_WAIT_S = 300.0
 _UP = (FlowState.RUNNING, FlowState.SLEEPING)
 _ERROR_HEADER = "x-eio-error-response"
-_RETRY_AFTER_S = 1
 
 
 class Webhook:
     """What stays between requests: versions (which never change), and their quotas."""
 
-    def __init__(self, control: Control, store: Store, entrances: Entrances) -> None:
-        self._control, self._store, self._entrances = control, store, entrances
+    def __init__(self, control: Control, store: Store, doors: Doors) -> None:
+        self._control, self._store, self._doors = control, store, doors
         self._lock = threading.Lock()
         self._versions: dict[str, Version] = {}
         self._quotas: dict[str, Quota] = {}
@@ -80,8 +78,7 @@ class Webhook:
             self._hand_in(flow, call)
             return _accepted(call)
         if not self._waiting.acquire(blocking=False):
-            error = PublishRefused(f"{MOST_WAITING} calls wait for a reply already")
-            refuse(error, 429, {"Retry-After": str(_RETRY_AFTER_S)})
+            raise PublishRefused(f"{MOST_WAITING} calls wait for a reply already")
         try:
             return self._reply(flow, call, within_s)
         finally:
@@ -121,12 +118,12 @@ class Webhook:
             )
             refuse(error, 429, {"Retry-After": str(math.ceil(wait_s))})
 
-    def _hand_in(self, flow: str, call: Call) -> Any:
-        entrance = self._entrances.submit(call)
+    def _hand_in(self, flow: str, call: Call) -> None:
+        self._doors.submit(call)
         try:
             accepted = call.accepted.result(CONFIRM_TIMEOUT_S)
         except TooLate:
-            entrance.forget(call)
+            self._doors.forget(call)
             raise BrokerUnavailable(
                 "the broker has not said whether it took the message", where=f"flow {flow}"
             ) from None
@@ -136,20 +133,18 @@ class Webhook:
             raise
         if not accepted:
             self._callable(known(self._store, flow))
-            error = PublishRefused(
+            raise PublishRefused(
                 "the first queue is full",
                 where=f"flow {flow}",
                 remedy="Call again when its steps have caught up",
             )
-            refuse(error, 429, {"Retry-After": str(_RETRY_AFTER_S)})
-        return entrance
 
     def _reply(self, flow: str, call: Call, within_s: float) -> Response:
-        entrance = self._hand_in(flow, call)
+        self._hand_in(flow, call)
         try:
             message = call.reply.result(within_s)
         except TooLate:
-            entrance.forget(call)
+            self._doors.forget(call)
             raise FlowError(
                 f"no reply within {within_s:g} s; the message was accepted",
                 where=f"flow {flow}",
