@@ -204,16 +204,7 @@ class Scenario:
             chain = [steps[0]]
             for index in range(containers - 2):
                 step = middle[index % len(middle)]
-                chain.append(
-                    Step(
-                        id=f"{step.id}-{index + 1}",
-                        component=step.component,
-                        function=step.function,
-                        config=step.config,
-                        prefetch=step.prefetch,
-                        limits=step.limits,
-                    )
-                )
+                chain.append(replace(step, id=f"{step.id}-{index + 1}"))
             steps = (*chain, self.steps[-1])
         # Named after the definition, not the scenario: two scenarios may measure one flow.
         return Flow(name=f"{'-'.join(s.id for s in steps)}", steps=steps, variables=self.variables)

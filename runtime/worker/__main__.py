@@ -130,7 +130,7 @@ def _report_thread(handler: Handler) -> Callable[[threading.ExceptHookArgs], Non
     """What to do when a thread of the component's own dies of an exception: report it."""
 
     def report(ended: threading.ExceptHookArgs) -> None:
-        if ended.exc_value is not None:
+        if ended.exc_value is not None and ended.exc_type is not SystemExit:
             from runtime.worker.late import report_thread
 
             report_thread(handler, ended.exc_value)

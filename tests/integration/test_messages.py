@@ -94,6 +94,20 @@ def test_d9_an_end_while_the_queue_is_full_returns_the_input(line: Open) -> None
     assert flow.body(flow.queue("b")) == "waits"
 
 
+def test_d9_a_one_shot_worker_ends_when_its_message_is_taken(line: Open) -> None:
+    """The container of an ordinary flow waits for room, and then ends with its one message done."""
+    flow = line(ECHO, ECHO, b={"max_length": 1})
+    for name in ("first", "second", "third"):
+        flow.send(name)
+    assert flow.begin("a", HOPBENCH_ONE_SHOT="1").wait() == 0
+    worker = flow.begin("a", HOPBENCH_ONE_SHOT="1", ELASTICIO_AMQP_PUBLISH_RETRY_DELAY="20")
+    wait_for(lambda: "is sent again in" in worker.said(), "a refusal")
+    assert worker.process.poll() is None
+    assert [flow.body(flow.queue("b")) for _ in range(2)] == ["first", "second"]
+    assert worker.wait() == 0
+    wait_for(lambda: flow.ready("a") == 1, "the third one is back, or was never taken")
+
+
 @pytest.mark.rabbitmq
 def test_d9_heartbeats_are_answered_while_the_queue_is_full(tmp_path: Path) -> None:
     """A publisher that waits longer than the heartbeat allows keeps its connection."""

@@ -115,6 +115,26 @@ def test_delay_doubles_up_to_its_bound(tmp_path: Path) -> None:
     )] == [True] * 4  # fmt: skip
 
 
+def test_a_thousand_refusals_are_one_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Messages that are refused together do not fill the log."""
+
+    def process(_msg: Any, _cfg: Any, _snapshot: Any, context: Context) -> None:
+        for number in range(1000):
+            context.emit("data", number)
+
+    bench = Bench(tmp_path, process, **QUICK)
+    bench.give(1)
+    bench.broker.settle_all(accepted=False)
+    assert len(caplog.records) == 1
+    run_due(bench)
+    time.sleep(0.002)
+    bench.handler.run_errands()
+    numbers = [decode_body(message.body)["body"] for _, message, _ in bench.broker.published]
+    assert numbers == list(range(1000))
+
+
 def test_attempts_may_be_bounded(tmp_path: Path) -> None:
     """After so many attempts the message is given up: a REFUSED record, and an error."""
     bench = Bench(tmp_path, echo, **QUICK, ELASTICIO_AMQP_PUBLISH_RETRY_ATTEMPTS="2")
