@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from runtime.components import SERVICE, load_component
 from scenarios.files import COMPONENTS, load_scenario
 
 GUIDE = Path(__file__).parents[3] / "docs" / "scenarios.md"
@@ -39,3 +40,17 @@ def test_the_worked_example_loads_and_maps(
     mapped = component("mapper", "map").process(message, scenario.steps[1].config, {})
     assert mapped == {"body": {**body, "total": 2.5 * sum(range(20))}}
     assert component("action", "consume").process(mapped, {}, {}) is None
+
+
+def test_the_guide_lists_the_components_there_are() -> None:
+    """Each component of the catalogue stands in its table, with every one of its functions."""
+    table = GUIDE.read_text().partition("## The components there are")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", table, re.MULTILINE))
+    there = {}
+    for root in filter(Path.is_dir, COMPONENTS.iterdir()):
+        functions = load_component(root).functions.values()
+        there[root.name] = ", ".join(
+            function.kind if function.kind == SERVICE else f"{function.kind} `{function.name}`"
+            for function in functions
+        )
+    assert listed == there
