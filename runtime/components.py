@@ -1,12 +1,15 @@
 """Reads component folders: ``component.json`` to a Component, the folder's content to a Revision.
 
 The manifest has the shape of the real platform's: ``triggers`` and ``actions``, each a name with
-the ``main`` file that defines ``process``. A ``service`` (one ``main`` file, run as a program
-beside a flow) is ours.
+the ``main`` file that defines ``process``. What else its manifests have (``version``,
+``credentials``, ``envVars``, ``buildType``, ``docsUrl``, a function's ``type``, ``fields``,
+``metadata``, ``help``, ...) says nothing about how a step runs here, and is let through. A
+``service`` object (one ``main`` file, run as a program beside a flow) is ours.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +25,9 @@ SERVICE = "service"
 """The name and the kind of the function that a service component has."""
 
 _KINDS = {"triggers": "trigger", "actions": "action"}
-_TOP_KEYS = {"title", "description", "language", "triggers", "actions", SERVICE}
+_USED_KEYS = ("title", "language", *_KINDS, SERVICE)
+_NODEJS_SUFFIXES = (".js", ".cjs", ".mjs")
+_ALIKE = 0.8
 
 
 def load_component(root: Path) -> Component:
@@ -38,8 +43,8 @@ def load_component(root: Path) -> Component:
     title = document.get("title", root.name)
     if not isinstance(title, str):
         raise _wrong(manifest, "title", "must be a string", 'Write it as "title": "..."')
-    language = document.get("language", "python")
-    if language not in LANGUAGES:
+    language = document.get("language")
+    if language is not None and language not in LANGUAGES:
         raise _wrong(
             manifest,
             "language",
@@ -62,8 +67,9 @@ def load_component(root: Path) -> Component:
             where=str(manifest),
             remedy='Add "triggers", "actions" or a "service" that name their "main" file',
         )
-    if language == "python":
-        for main in sorted({function.main for function in functions.values()}):
+    for main in sorted({function.main for function in functions.values()}):
+        # The real platform's manifests do not say their language.
+        if language == "python" or (language is None and not main.endswith(_NODEJS_SUFFIXES)):
             _compiles(root / main)
     return Component(name=root.name, root=root, title=title, functions=functions)
 
@@ -153,11 +159,11 @@ def _read(manifest: Path) -> Mapping[str, Any]:
 
 
 def _known_keys(manifest: Path, document: Mapping[str, Any]) -> None:
-    # The real platform's manifests carry more (icons, credentials, ...): those are let through,
-    # but a misspelt "action" would silently take a function away.
+    # A misspelt "actions" would silently take functions away.
     for key in document:
-        if key not in _TOP_KEYS and f"{key}s" in _KINDS:
-            raise _wrong(manifest, key, "is not a key of a manifest", f'Write "{key}s"')
+        close = difflib.get_close_matches(key, _USED_KEYS, n=1, cutoff=_ALIKE)
+        if close and key not in _USED_KEYS:
+            raise _wrong(manifest, key, "is not a key of a manifest", f'Write "{close[0]}"')
 
 
 def _functions(manifest: Path, document: Mapping[str, Any]) -> Iterator[Function]:
@@ -172,7 +178,8 @@ def _functions(manifest: Path, document: Mapping[str, Any]) -> Iterator[Function
             )
         for name, entry in entries.items():
             yield Function(name, kind, _main(manifest, f"{section}.{name}", entry))
-    if SERVICE in document:
+    # In the real platform's manifests it is a word, which names a service of the platform itself.
+    if not isinstance(document.get(SERVICE, ""), str):
         yield Function(SERVICE, SERVICE, _main(manifest, SERVICE, document[SERVICE]))
 
 

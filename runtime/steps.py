@@ -16,6 +16,8 @@ MOST_MEMORY_BYTES = 1024**4
 LEAST_CPUS = 0.01
 MOST_CPUS = 8192
 MOST_PIDS = 2**22
+_JSONATA = ("mapper", "router")
+"""Components whose configuration is a JSONata ``expression``."""
 
 Find = Callable[[Table, str], Component | None]
 """The component of a name; None, with the problem noted at the table, if it cannot be used."""
@@ -36,7 +38,7 @@ def read_step(table: Table, find: Find | None, kind: str) -> Step:
     if component is not None and function:
         _check_function(table, component, function, kind)
     config = table.plain("config")
-    if name == "mapper" and find:
+    if name in _JSONATA and find:
         _check_expression(table)
     return Step(
         id=table.name("id"),
@@ -63,7 +65,9 @@ def _check_function(table: Table, component: Component, function: str, kind: str
 def _check_expression(table: Table) -> None:
     if not table.has("config"):
         key = (*table.key, "config", "expression")
-        table.document.problem(key, "is missing; a mapper needs a JSONata expression")
+        table.document.problem(
+            key, f"is missing; a {table.values['component']} needs a JSONata expression"
+        )
         return
     if not isinstance(table.values["config"], dict):
         return  # Noted already, when the table was taken.

@@ -62,6 +62,10 @@ def test_a_component_is_read(tmp_path: Path) -> None:
         ({**MANIFEST, "language": "cobol"}, "language is 'cobol'"),
         ({"actions": []}, "actions must be an object"),
         ({"action": {}}, 'action is not a key of a manifest. Write "actions"'),
+        ({**MANIFEST, "tiggers": {}}, 'tiggers is not a key of a manifest. Write "triggers"'),
+        ({**MANIFEST, "langauge": "nodejs"}, 'is not a key of a manifest. Write "language"'),
+        ({"Service": {"main": "map.py"}}, 'is not a key of a manifest. Write "service"'),
+        ({"service": "map.py"}, "component.json: no functions"),
         ({"actions": {"map": {}}}, "actions.map.main is missing"),
         ({"actions": {"map": "map.py"}}, "actions.map.main is missing"),
         ({"actions": {"map": {"main": 1}}}, "actions.map.main is missing"),
@@ -90,6 +94,54 @@ def test_a_file_that_is_no_python_is_named(tmp_path: Path, source: str) -> None:
     with pytest.raises(ComponentError, match="not Python") as raised:
         load_component(root)
     assert str(root / "map.py") in str(raised.value)
+
+
+def test_a_manifest_of_the_real_platform_is_read(tmp_path: Path) -> None:
+    """What its components have beside their functions is let through, and so is their language."""
+    function = {
+        "title": "Receive",
+        "main": "./lib/receive.js",
+        "type": "polling",
+        "order": 99,
+        "deprecated": False,
+        "help": {"description": "Receives", "link": "/receive"},
+        "fields": {"since": {"label": "Since", "viewClass": "TextFieldView", "required": False}},
+        "metadata": {"in": {}, "out": "./lib/schemas/receive.out.json"},
+        "dynamicMetadata": True,
+    }
+    manifest = {
+        "title": "Webhook",
+        "description": "Receives",
+        "version": "1.2.3",
+        "buildType": "docker",
+        "docsUrl": "https://example.org/docs",
+        "url": "https://example.org",
+        "icon": "x",
+        "service": "webhook",
+        "deprecated": False,
+        "consumesRawData": True,
+        "authClientTypes": ["oauth2", "noauth"],
+        "envVars": {"REGION": {"required": True, "description": "Where"}},
+        "credentials": {"fields": {"key": {"label": "Key", "viewClass": "PasswordFieldView"}}},
+        "fields": {"code": {"viewClass": "CodeFieldView", "label": "Code"}},
+        "triggers": {"receive": function},
+        "actions": {},
+    }
+    root = folder(tmp_path / "webhook", manifest, ())
+    (root / "lib").mkdir()
+    (root / "lib" / "receive.js").write_text("exports.process = async function (msg) {};")
+    assert load_component(root).functions == {
+        "receive": Function("receive", "trigger", "./lib/receive.js")
+    }
+
+
+def test_a_file_of_the_wrong_language_is_named(tmp_path: Path) -> None:
+    """A manifest that says Python is held to it, whatever its files are called."""
+    manifest = {"language": "python", "actions": {"map": {"main": "map.js"}}}
+    root = folder(tmp_path / "mixed", manifest, ())
+    (root / "map.js").write_text("exports.process = async function (msg) {};")
+    with pytest.raises(ComponentError, match="not Python"):
+        load_component(root)
 
 
 def test_a_missing_folder_and_a_missing_manifest_are_told_apart(tmp_path: Path) -> None:

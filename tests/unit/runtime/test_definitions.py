@@ -336,3 +336,18 @@ def test_no_document_is_too_strange(value: object) -> None:
     ):
         assert isinstance(problems(changed(*path, value=value)), tuple)
     assert problems(value) != ()
+
+
+def test_a_routers_expression_is_looked_at_like_a_mappers() -> None:
+    """A decision that does not parse, or is not there, is found before anything is started."""
+    components = {**COMPONENTS, "router": load_component(FOLDER / "router")}
+    for config, what in (
+        ({"config": {"expression": "n >"}}, "steps[1].config.expression: not JSONata: "),
+        ({}, "steps[1].config.expression: is missing; a router needs a JSONata expression"),
+    ):
+        step = {"id": "router", "component": "router", "function": "filter", **config}
+        document = {**GOOD, "steps": [GOOD["steps"][0], step, GOOD["steps"][2]]}
+        with pytest.raises(DefinitionError) as caught:
+            read_definition(document, components)
+        (problem,) = caught.value.problems
+        assert problem.startswith(what)
