@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,12 +41,22 @@ class Call:
     reply: Future[Message] = field(default_factory=Future)
 
 
-def new_call(route: Route, document: object, *, persistent: bool, wants_reply: bool) -> Call:
-    """A message with ids of its own, as a webhook trigger's ``process`` is given it."""
+def new_call(
+    route: Route,
+    document: object,
+    given: Mapping[str, str],
+    *,
+    persistent: bool,
+    wants_reply: bool,
+) -> Call:
+    """A message with ids of its own, as a webhook trigger's ``process`` is given it.
+
+    ``given`` are the headers of the request, which become those of the message's envelope.
+    """
     base = int.from_bytes(os.urandom(8), "big") or 1
     ids = Ids(base, base, 0)
     body = encode_body(
-        {"id": f"{base:016x}", "body": document, "headers": {}, "attachments": {}},
+        {"id": f"{base:016x}", "body": document, "headers": dict(given), "attachments": {}},
     )
     headers = encode_headers(ids, {"reply_to": REPLY_KEY} if wants_reply else {})
     return Call(route, Message(body, headers, persistent), ids, wants_reply)

@@ -37,6 +37,7 @@ MOST_WAITING = 16
 """Requests that wait for a reply; each holds a thread of the server."""
 _LONGEST_WAIT_S = 300.0
 _UP = (FlowState.RUNNING, FlowState.SLEEPING)
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
 _ERROR_HEADER = "x-eio-error-response"
 
 
@@ -64,6 +65,11 @@ class Webhook:
         call = new_call(
             self._control.entry_route(flow),
             json_body(),
+            {
+                name.lower(): value
+                for name, value in request.headers.items()
+                if name.lower() not in _SECRET
+            },
             persistent=version.definition.steps[0].persistent,
             wants_reply=request.args.get("reply") == "1",
         )

@@ -22,11 +22,14 @@ HOOK = "/hook/greet"
 def test_the_message_is_what_a_trigger_expects(
     client: FlaskClient, doors: FakeDoors, flow: str
 ) -> None:
-    """The request's JSON is the message's body; the answer names its execution."""
-    response = client.post(HOOK, json={"name": "Ada"})
+    """JSON and headers are the message's, credentials are not; the answer names its execution."""
+    response = client.post(HOOK, json={"name": "Ada"}, headers={"X-Order": "7"})
     (call,) = doors.calls
     assert flow == call.route.exchange.removeprefix("hopbench.")
-    assert decode_body(call.message.body)["body"] == {"name": "Ada"}
+    message = decode_body(call.message.body)
+    assert message["body"] == {"name": "Ada"}
+    assert message["headers"]["x-order"] == "7"
+    assert "authorization" not in message["headers"]
     ids = decode_ids(call.message.headers)
     assert ids.trace == int(response.json["trace"], 16)  # type: ignore[index]
     assert ids.parent == 0

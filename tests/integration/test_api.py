@@ -1,0 +1,259 @@
+"""The HTTP API on a real platform: real workers, RabbitMQ and NATS, calls over real sockets."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from runtime.api.access import OPERATOR, Access
+from runtime.api.app import create_app
+from runtime.api.entrance import Entrances
+from runtime.api.server import Server
+from runtime.broker.nats_server import NatsServer
+from runtime.broker.node import RabbitNode
+from runtime.control.plan import Place
+from runtime.launch.process import ProcessLauncher
+from runtime.platform import Platform
+from runtime.store import Store
+
+KINDS = [pytest.param("rabbitmq", marks=pytest.mark.rabbitmq), pytest.param("nats")]
+PASS_ON = "def process(msg, cfg, snapshot):\n    return {'body': msg['body']}\n"
+REPLY = """
+def process(msg, cfg, snapshot, context):
+    greeting = "Hello " + msg["body"]["name"].upper()
+    if msg["body"].get("reply", True):
+        context.emit("httpReply", {"body": {"greeting": greeting}, "statusCode": 201})
+"""
+SLOW = """
+import time
+def process(msg, cfg, snapshot):
+    time.sleep(600)
+"""
+WEBHOOK = {"kind": "webhook"}
+
+
+class Api:
+    """Calls a platform as its operator."""
+
+    def __init__(self, url: str, access: Access, folder: Path) -> None:
+        self.url, self.access, self.folder = url, access, folder
+        self.session = requests.Session()
+        self.session.auth = (OPERATOR, access.password)
+
+    def call(self, method: str, path: str, **given: Any) -> requests.Response:
+        """Any call."""
+        return self.session.request(method, self.url + path, timeout=60, **given)
+
+    def do(self, method: str, path: str, **given: Any) -> Any:
+        """A call that must succeed; its answer."""
+        response = self.call(method, path, **given)
+        assert response.ok, response.text
+        return response.json() if response.content else None
+
+    def deploy(self, name: str, code: str) -> None:
+        """Deploy a component of one file, both trigger and action."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        functions = {"run": {"main": "main.py"}}
+        manifest = {"title": name, "triggers": {"tick": functions["run"]}, "actions": functions}
+        (folder / "component.json").write_text(json.dumps(manifest))
+        (folder / "main.py").write_text(code)
+        self.do("POST", "/v1/components", json={"folder": str(folder)})
+
+    def start(
+        self, flow: str, *codes: str, trigger: object = None, kind: str = "realtime", **first: Any
+    ) -> None:
+        """Make a flow of so many steps, and start it; ``first`` is of its first step."""
+        steps = []
+        for index, code in enumerate(codes):
+            name = f"{flow}-{index}"
+            self.deploy(name, code)
+            function = "run" if index else "tick"
+            steps.append({"id": f"s{index}", "component": name, "function": function})
+        steps[0] |= first
+        definition = {"steps": steps, "trigger": trigger or WEBHOOK}
+        self.do("PUT", f"/v1/flows/{flow}/draft?type={kind}", json=definition)
+        self.do("POST", f"/v1/flows/{flow}/publish")
+        self.do("POST", f"/v1/flows/{flow}/start")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A platform on a broker of each kind, which the tests share."""
+    folder = tmp_path_factory.mktemp("api")
+    server = (RabbitNode if request.param == "rabbitmq" else NatsServer).start("api", folder)
+    with ExitStack() as stack:
+        broker = stack.enter_context(server)
+        store = stack.enter_context(Store.open(folder / "store"))
+        launcher = ProcessLauncher("api")
+        stack.callback(launcher.close)
+        place = Place(launcher, broker.url, broker.url, folder / "spans")
+        platform = stack.enter_context(Platform(store, place))
+        entrances, access = Entrances(broker.url), Access.new()
+        http = Server(create_app(platform, store, entrances, access))
+        stack.callback(http.close)
+        stack.callback(entrances.close)
+        yield Api(http.url, access, folder)
+
+
+def wait_for(look: Callable[[], object], what: str) -> Any:
+    """What ``look`` returns when it is true, or fail."""
+    deadline = time.monotonic() + 30
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.05)
+    return found
+
+
+def test_a_call_goes_through_the_flow(api: Api) -> None:
+    """What is posted arrives at the last step, with the execution's id that was answered."""
+    fails = "def process(msg, cfg, snapshot):\n    raise ValueError(msg['body']['name'])\n"
+    api.start("through", PASS_ON, fails)
+    response = api.call("POST", "/hook/through", json={"name": "Ada"})
+    assert response.status_code == 202
+    (failure,) = wait_for(lambda: api.do("GET", "/v1/flows/through/errors"), "the last step's word")
+    assert failure["error"] == "ValueError: Ada"
+    assert failure["step"] == "s1"
+    assert api.do("POST", f"/v1/flows/through/errors/{failure['id']}/retry") == {"retried": 1}
+    (again,) = wait_for(lambda: api.do("GET", "/v1/flows/through/errors"), "its word again")
+    assert again["error"] == failure["error"]
+    assert again["id"] != failure["id"]
+    api.do("POST", "/v1/flows/through/stop")
+    assert api.call("POST", "/hook/through", json={}).status_code == 409
+
+
+def test_d8_a_full_queue_is_a_429(api: Api) -> None:
+    """With a first queue of one message, a call that finds it full is told to come again."""
+    api.start("full", SLOW, max_length=1)
+    assert api.call("POST", "/hook/full", json=1).status_code == 202
+
+    def is_taken() -> bool:
+        (queue,) = api.do("GET", "/v1/flows/full/queues")
+        return bool(queue["ready"] == 0)
+
+    wait_for(is_taken, "the step has the first message")
+    answers = [api.call("POST", "/hook/full", json=number) for number in range(4)]
+    statuses = [answer.status_code for answer in answers]
+    # NATS counts what a container has, too, so that there even the first one may be refused.
+    assert set(statuses) <= {202, 429}
+    assert statuses[-1] == 429, statuses
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert "full" in answers[-1].text
+    api.do("POST", "/v1/flows/full/stop")
+
+
+def test_d8_over_the_quota_is_a_429(api: Api) -> None:
+    """Calls over the quota are refused with the time to wait, those within it are taken."""
+    api.start("quota", PASS_ON, trigger={"kind": "webhook", "quota": "0.1/s"})
+    first, second = (api.call("POST", "/hook/quota", json=1) for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 429)
+    assert 1 <= int(second.headers["Retry-After"]) <= 10
+    api.do("POST", "/v1/flows/quota/stop")
+
+
+@pytest.mark.parametrize("kind", ["realtime", "ordinary"])
+def test_d15_the_reply_of_a_later_step(api: Api, kind: str) -> None:
+    """Who waits gets what the last step replied, whatever else is under way."""
+    flow = f"reply-{kind}"
+    api.start(flow, PASS_ON, REPLY, kind=kind)
+    answers: dict[str, requests.Response] = {}
+
+    def ask(name: str) -> None:
+        url = f"{api.url}/hook/{flow}?reply=1"
+        auth = (OPERATOR, api.access.password)
+        answers[name] = requests.post(url, json={"name": name}, auth=auth, timeout=60)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in ("ada", "grace", "joan")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {name: answer.json() for name, answer in answers.items()} == {
+        name: {"greeting": f"Hello {name.upper()}"} for name in ("ada", "grace", "joan")
+    }
+    assert {answer.status_code for answer in answers.values()} == {201}
+    api.do("POST", f"/v1/flows/{flow}/stop")
+    # Queues and bindings were new with the start: a reply finds its way again.
+    api.do("POST", f"/v1/flows/{flow}/start")
+    assert api.call("POST", f"/hook/{flow}?reply=1", json={"name": "x"}).status_code == 201
+    api.do("POST", f"/v1/flows/{flow}/stop")
+
+
+def test_d15_no_reply_and_an_error_instead(api: Api) -> None:
+    """Without a reply in time it is a 504; where a step failed, a 500 that says how."""
+    api.start("late", PASS_ON, REPLY)
+    path = "/hook/late?reply=1&within=0.3"
+    assert api.call("POST", path, json={"name": "Ada", "reply": False}).status_code == 504
+    failed = api.call("POST", "/hook/late?reply=1", json={"name": 7})
+    assert failed.status_code == 500
+    assert "AttributeError" in failed.json()["error"]
+    assert "s1" in failed.json()["where"]
+    api.do("POST", "/v1/flows/late/stop")
+
+
+def test_a_stop_under_load_is_told(api: Api) -> None:
+    """Calls while a flow is being stopped are taken, or refused as what they are; none hangs."""
+    api.start("going", PASS_ON)
+    statuses: list[int] = []
+    is_over = threading.Event()
+
+    def post() -> None:
+        while not is_over.is_set():
+            url, auth = f"{api.url}/hook/going", (OPERATOR, api.access.password)
+            statuses.append(requests.post(url, json=1, auth=auth, timeout=60).status_code)
+
+    threads = [threading.Thread(target=post) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(statuses) > 20, "some calls")
+    api.do("POST", "/v1/flows/going/stop")
+    before = len(statuses)
+    wait_for(lambda: len(statuses) > before + 10, "some more")
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) <= {202, 409, 503}
+    assert statuses[-1] == 409
+    api.do("POST", "/v1/flows/going/start")
+    assert api.call("POST", "/hook/going", json=1).status_code == 202
+    api.do("POST", "/v1/flows/going/stop")
+
+
+def test_a_component_asks_as_the_official_runtime_does(api: Api) -> None:
+    """Look-up, then startup: 409 where there is a state, DELETE, POST; at the end GET, DELETE."""
+    api.start("official", PASS_ON, config={"colour": "red"})
+    auth = api.access.of_flow("official")
+    startup = f"{api.url}/sailor-support/hooks/task/official/startup/data"
+    step = requests.get(f"{api.url}/v1/tasks/official/steps/s0", auth=auth, timeout=60).json()
+    assert step["config"] == {"colour": "red"}
+    assert (step["snapshot"], step["is_passthrough"]) == ({}, False)
+    assert requests.post(startup, json={"id": 1}, auth=auth, timeout=60).status_code == 201
+    assert requests.post(startup, json={"id": 2}, auth=auth, timeout=60).status_code == 409
+    assert requests.delete(startup, auth=auth, timeout=60).status_code == 204
+    assert requests.post(startup, json={"id": 2}, auth=auth, timeout=60).status_code == 201
+    assert requests.get(startup, auth=auth, timeout=60).json() == {"id": 2}
+    assert requests.delete(startup, auth=auth, timeout=60).status_code == 204
+    api.do("POST", "/v1/flows/official/stop")
+
+
+def test_nothing_half_done(api: Api) -> None:
+    """A definition with mistakes names them all, and makes no flow."""
+    steps = [
+        {"id": "same", "component": "nobody", "function": "tick"},
+        {"id": "same", "component": "nobody", "function": "run", "prefetch": 0},
+    ]
+    trigger = {"kind": "cron", "schedule": "every day"}
+    response = api.call("PUT", "/v1/flows/half/draft", json={"steps": steps, "trigger": trigger})
+    assert response.status_code == 400
+    problems = " ".join(response.json()["problems"])
+    for part in ("same", "nobody", "prefetch", "every day"):
+        assert part in problems
+    assert api.call("GET", "/v1/flows/half").status_code == 404
