@@ -155,7 +155,9 @@ class Runner:
             collector.finish()
             if self._ending is Ending.DROP:
                 self._reason = crew.run_shutdown_hook()
-        self._leave(self._ending)
+                deployment.remove()
+        if self._ending is Ending.REPORT:
+            self._report()
 
     def _lifecycle(self, deployment: Deployment, crew: Crew, collector: Collector) -> Lifecycle:
         def meanwhile() -> None:
@@ -168,13 +170,10 @@ class Runner:
             return Warm(deployment, crew, idle_s, self._tell)
         return OneByOne(deployment, crew, self._tell, meanwhile, lambda: self._ending is not None)
 
-    def _leave(self, ending: Ending | None) -> None:
-        """Do with the queues what the end asks for."""
-        if ending is Ending.KEEP:
-            return
+    def _report(self) -> None:
+        """Keep what waits in the queues as failures, and remove them."""
         url = self._place.broker_url
-        if ending is Ending.REPORT:
-            left.report(url, self.plan, self._store, self._reason or "the flow was stopped")
+        left.report(url, self.plan, self._store, self._reason or "the flow was stopped")
         left.remove(url, self.plan)
 
     def _fail(self, error: HopbenchError) -> None:
@@ -183,7 +182,7 @@ class Runner:
         reason = str(error)
         try:
             self._reason = reason
-            self._leave(Ending.REPORT)
+            self._report()
         except HopbenchError as second:
             reason = f"{reason}; what waits in its queues could not be looked at: {second}"
         self._failure = error

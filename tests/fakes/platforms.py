@@ -103,12 +103,20 @@ class World:
 
     def handled(self, flow: str, step: str) -> list[int]:
         """Traces of the messages that a step has handled without an error, since ever."""
-        found: list[int] = []
+        return sorted(trace for trace, _ in self._processed(flow, step))
+
+    def finished(self, flow: str) -> set[int]:
+        """Traces of the messages that some step has handled without one coming of it."""
+        return {trace for trace, emitted in self._processed(flow, "*") if not emitted}
+
+    def _processed(self, flow: str, step: str) -> list[tuple[int, int]]:
+        """Trace and number of emitted messages for each that was handled without an error."""
+        found: list[tuple[int, int]] = []
         for spool in (self.place.folder / flow).glob(f"*/*-{step}-*/spans.spool"):
             records = SpoolTail(spool).new_records()
             done = records[(records["kind"] == PROCESS) & (records["outcome"] == OK)]
-            found += done["trace"].tolist()
-        return sorted(found)
+            found += zip(done["trace"].tolist(), done["aux"].tolist(), strict=True)
+        return found
 
     def failed(self, flow: str) -> list[int]:
         """Traces of the messages among the flow's errors, where their message is kept."""

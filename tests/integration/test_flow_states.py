@@ -1,0 +1,240 @@
+"""Random sequences of operations on a real platform: no illegal state, no orphan, nothing lost.
+
+Hypothesis makes the sequences; messages are sent and containers are killed in between. On
+processes and NATS, which start fast. HOPBENCH_FLOW_EXAMPLES in the environment is how many
+sequences are tried, where more are wanted than the few of a usual run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from runtime.broker.nats_server import NatsServer
+from runtime.errors import StateError
+from runtime.flows import LEGAL, Operation
+from runtime.launch.owner import RUN
+from runtime.launch.process import ProcessLauncher
+from runtime.model import FlowState, FlowType
+from tests.fakes.platforms import World, wait_for
+
+RUN_ID = "test-flow-states"
+LAYOUTS = (("a=pass", "b=pass"), ("b=pass", "a=pass"), ("a=pass",), ("a=pass", "b=raise"))
+EXAMPLES, STEPS, KILLS = 10, 20, 3
+FLOW = "flow"
+UP = LEGAL[Operation.SUSPEND]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """The broker of all examples."""
+    started = NatsServer.start(RUN_ID, tmp_path_factory.mktemp("broker"))
+    yield started
+    started.stop()
+
+
+class FlowStates(RuleBasedStateMachine):
+    """One flow, and what must be true of it after each operation."""
+
+    url: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="flow-states-"))
+        self.launcher = ProcessLauncher(RUN_ID)
+        self.world = World(self.folder / "world", self.launcher, self.url)
+        self.sent: set[int] = set()
+        self.dropped: set[int] = set()
+        self.kills = 0
+
+    @initialize(kind=st.sampled_from(FlowType))
+    def make(self, kind: FlowType) -> None:
+        """A flow with one version."""
+        self.world.component("pass")
+        self.world.component("raise", "raise ValueError('no')")
+        self.world.publish(FLOW, *LAYOUTS[0], kind=kind)
+        self.world.platform.start(FLOW)
+
+    @rule(name=st.sampled_from(("start", "stop", "suspend", "resume", "switch")))
+    def operate(self, name: str) -> None:
+        """An operation: done where it is legal, refused and without effect where not."""
+        before = self.world.platform.status(FLOW).entry
+        operation = Operation(name)
+        waiting = self._unhandled() if name == "stop" else set()
+        try:
+            getattr(self.world.platform, name)(FLOW)
+        except StateError:
+            assert before.state not in LEGAL[operation]
+            # What works just then may have gone to sleep, or woken up.
+            after = self.world.platform.status(FLOW).entry
+            assert dataclasses.replace(after, state=before.state) == before
+            assert (after.state in UP) == (before.state in UP)
+            return
+        assert before.state in LEGAL[operation]
+        after = self.world.platform.status(FLOW).entry
+        is_realtime = after.flow_type is FlowType.REALTIME
+        up = {FlowState.RUNNING} if is_realtime else UP
+        ends_in = {
+            "start": up,
+            "resume": up,
+            "stop": {FlowState.STOPPED},
+            "suspend": {FlowState.SUSPENDED},
+            "switch": {FlowState.STOPPED},
+        }
+        assert after.state in ends_in[name]
+        if name == "stop":
+            self.dropped |= waiting
+
+    @rule()
+    @precondition(lambda self: self.state() not in UP)
+    def go_on(self) -> None:
+        """What is down comes up again."""
+        self.operate("start" if self.state() is FlowState.STOPPED else "resume")
+
+    @rule(name=st.sampled_from(("suspend", "suspend", "stop")))
+    @precondition(lambda self: self.state() in UP)
+    def interrupt(self, name: str) -> None:
+        """What is up comes down, in the middle of its work perhaps."""
+        self.send(3)
+        self.operate(name)
+
+    @rule(layout=st.sampled_from(LAYOUTS), timeout=st.sampled_from(("0 s", "1 s")))
+    @precondition(lambda self: self.state() is not FlowState.SUSPENDED)
+    def replace(self, layout: tuple[str, ...], timeout: str) -> None:
+        """A version takes over from another one, in the middle of its work perhaps."""
+        if self.state() in UP:
+            self.send(3)
+        self.publish(layout, timeout)
+
+    @rule(layout=st.sampled_from(LAYOUTS), timeout=st.sampled_from(("0 s", "1 s")))
+    def publish(self, layout: tuple[str, ...], timeout: str) -> None:
+        """A draft, of other steps perhaps, is published; while suspended that is refused."""
+        entry = self.world.platform.status(FLOW).entry
+        kind = entry.flow_type.value
+        self.world.draft(FLOW, *layout, kind=kind, shutdown_timeout=timeout)
+        try:
+            self.world.platform.publish(FLOW)
+        except StateError:
+            assert entry.state is FlowState.SUSPENDED
+            return
+        assert entry.state is not FlowState.SUSPENDED
+        assert self.world.platform.status(FLOW).entry.published == (entry.published or 0) + 1
+
+    @rule(count=st.integers(1, 4))
+    def send(self, count: int) -> None:
+        """Messages come, also while the flow is suspended; a stopped one takes none."""
+        entry = self.world.platform.status(FLOW).entry
+        if entry.state is FlowState.STOPPED:
+            with pytest.raises(StateError):
+                self.world.send(FLOW, 1)
+        else:
+            self.sent |= set(self.world.send(FLOW, count))
+
+    @rule()
+    @precondition(lambda self: self.world.platform.errors(FLOW))
+    def retry(self) -> None:
+        """Errors are sent again where there are queues."""
+        if self.world.platform.status(FLOW).entry.running is None:
+            with pytest.raises(StateError):
+                self.world.platform.retry(FLOW)
+        else:
+            self.world.platform.retry(FLOW)
+
+    @rule()
+    @precondition(lambda self: self.kills < KILLS and self.state() in UP)
+    def kill(self) -> None:
+        """A container dies; below the limit of restarts its step goes on."""
+        pids = self._processes()
+        if pids:
+            self.kills += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[0], signal.SIGKILL)
+
+    @rule()
+    @precondition(lambda self: self.state() in UP)
+    def work(self) -> None:
+        """The flow is given the time to handle what waits."""
+        wait_for(lambda: not any(self.world.waiting(FLOW).values()))
+
+    @invariant()
+    def state_and_containers_agree(self) -> None:
+        """Between operations no state is passed through, and no container lives that should not."""
+        status = self.world.platform.status(FLOW)
+        state = status.entry.state
+        assert state not in {FlowState.STARTING, FlowState.STOPPING}
+        assert (status.entry.running is None) == (state is FlowState.STOPPED)
+        if state in {FlowState.STOPPED, FlowState.SUSPENDED}:
+            assert self._processes() == []
+        if state is FlowState.STOPPED:
+            assert self.world.platform.queues(FLOW) == {}
+        assert self.world.store.actions.unfinished() == ()
+
+    def teardown(self) -> None:
+        """At the end: what was sent was handled, has failed, or was dropped by an explicit stop."""
+        try:
+            self.world.platform.close()
+            lost = self._unhandled() - set(self.world.failed(FLOW)) - self.dropped
+            assert lost == set()
+            assert self._processes() == []
+        finally:
+            self.world.close()
+            self.launcher.close()
+            shutil.rmtree(self.folder)
+
+    def state(self) -> FlowState:
+        """The flow's state."""
+        return self.world.platform.status(FLOW).entry.state
+
+    def _unhandled(self) -> set[int]:
+        """What was sent and has not come out at the end of a version."""
+        return self.sent - self.world.finished(FLOW)
+
+    def _processes(self) -> list[int]:
+        """Steps of this example that live."""
+        mine = []
+        for process in psutil.process_iter():
+            try:
+                variables = process.environ()
+            except psutil.Error:
+                continue
+            spool = variables.get("HOPBENCH_SPOOL", "")
+            if variables.get(RUN) == RUN_ID and spool.startswith(str(self.folder)):
+                mine.append(process.pid)
+        return mine
+
+
+@pytest.mark.timeout(0)
+def test_no_sequence_of_operations_goes_wrong(server: NatsServer) -> None:
+    """Each sequence leaves legal states only, no process that is too many, no message lost."""
+    FlowStates.url = server.url
+    run_state_machine_as_test(
+        FlowStates,
+        settings=settings(
+            max_examples=int(os.environ.get("HOPBENCH_FLOW_EXAMPLES", EXAMPLES)),
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
