@@ -26,6 +26,10 @@ _MOST_WAITING_BYTES = 64 * 1024 * 1024
 
 def report_thread(handler: Handler, error: BaseException) -> None:
     """Report the exception of which a thread of the component's own has died."""
+    if handler.late is not None and handler.late.closed:
+        # Most likely of that: an error that is emitted now could not be sent either.
+        handler.logger.info("%s: a thread ended with the step: %s", handler.settings.step, error)
+        return
     trace = "".join(traceback.format_exception(error)[-6:])
     handler.logger.error("%s: a thread of the component ended:\n%s", handler.settings.step, trace)
     if handler.last is not None:
@@ -40,7 +44,7 @@ class Late:
         self._lock = threading.Lock()
         self._waiting: list[Callable[[], None]] = []
         self._waiting_bytes = 0
-        self._closed = False
+        self.closed = False
 
     def take(self, event: str, payload: Any, emit_ns: int) -> None:
         """Prepare what a thread emits and hand it over.
@@ -71,7 +75,7 @@ class Late:
     def close(self) -> None:
         """Take no more. What was taken is sent by the next :meth:`send_all`."""
         with self._lock:
-            self._closed = True
+            self.closed = True
 
     def give_up_refused(self) -> None:
         """Report what the next queue has refused to the very end, as errors that hold it."""
@@ -118,11 +122,11 @@ class Late:
         handler = self._handler
         where = f"step {handler.settings.step}"
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise ComponentError(
                     f"emit({event!r}) while the step is ending",
                     where=where,
-                    remedy="Stop listening in the shutdown hook",
+                    remedy="It is not sent; who has such events must send them again",
                 )
             full = len(self._waiting) + len(handler.loose) >= _MOST_WAITING
             if full or self._waiting_bytes + size_bytes > _MOST_WAITING_BYTES:

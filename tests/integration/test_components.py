@@ -93,6 +93,20 @@ def test_how_often_an_event_is_handled(
         assert len(worker.records(EMIT)) == sum(handled.values())
 
 
+def test_a_listener_does_not_hold_up_the_end(url: str, tmp_path: Path, events: int) -> None:
+    """Told to stop amid events, the worker ends well, and all that it emitted has arrived."""
+    where = f"http://127.0.0.1:{events}/events?rate_hz=500"
+    with line(url, tmp_path, "listen-careless", "careless.py", url=where) as flow:
+        worker = flow.start("a")
+        for _ in range(3):
+            flow.send(dict(LOAD))
+        wait_for(lambda: flow.ready("b") > 100, "events are handled")
+        assert worker.end() == 0
+        assert "Traceback" not in worker.said()
+        assert flow.broker.depth(flow.wiring.error_queue).ready == 0
+        assert flow.ready("b") == len(worker.records(EMIT))
+
+
 def test_a_message_says_which_revision_handled_it(url: str, tmp_path: Path) -> None:
     """The number of the code that ran is in the body that the next step gets."""
     with line(url, tmp_path, "revision", "revision.py") as flow:
