@@ -89,9 +89,10 @@ class Api:
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A platform on a broker of each kind, which the tests share."""
     folder = tmp_path_factory.mktemp("api")
-    server = (RabbitNode if request.param == "rabbitmq" else NatsServer).start("api", folder)
+    kind = RabbitNode if request.param == "rabbitmq" else NatsServer
     with ExitStack() as stack:
-        broker = stack.enter_context(server)
+        broker = kind.start("api", folder)
+        stack.callback(broker.stop)
         store = stack.enter_context(Store.open(folder / "store"))
         launcher = ProcessLauncher("api")
         stack.callback(launcher.close)
