@@ -12,6 +12,8 @@ from typing import Any
 
 from runtime.errors import FormatError
 
+T = typing.TypeVar("T")
+
 _LARGEST = 2**63 - 1
 """What a stored number can be: larger ones do not fit the integers that they are computed with."""
 
@@ -93,6 +95,7 @@ class MessageCellRecord:
     api_delay_ms: float | None
     delayed_step: str | None
     injected_delay_ms: float | None
+    network_delay_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,43 @@ class FaultRecord:
     after_s: float | None
     for_s: float | None
     delay_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DoneRecord:
+    """A fault as it was carried out in a trial: it was certainly there between the two instants."""
+
+    kind: str
+    step: str
+    at_ns: int | None
+    until_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOfRecord:
+    """Which phase of its scenario a trial is, in which pass through all of them."""
+
+    index: int
+    name: str
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeedRecord:
+    """What was done to a flow: ``revisions`` are those it made or pinned, by component."""
+
+    deed: str
+    at_ns: int
+    until_ns: int
+    revisions: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRecord:
+    """One of the starts that a scenario's flow has in a row."""
+
+    name: str
+    flow_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +186,8 @@ class TrialRecord:
     cell: CellRecord
     steps: tuple[StepRecord, ...]
     message_cells: tuple[MessageCellRecord, ...]
+    phase: PhaseOfRecord | None
+    deeds: tuple[DeedRecord, ...] | None
     status: str
     reasons: tuple[str, ...]
     clock_id: str
@@ -167,6 +209,7 @@ class TrialRecord:
     accounting: Accounting | None
     resource_problems: tuple[str, ...] | None
     errors: tuple[StepErrorRecord, ...]
+    faults: tuple[DoneRecord, ...] | None
     load: Mapping[str, Any] | None
     floor: Mapping[str, Any] | None
     damaged_records: int | None
@@ -207,11 +250,19 @@ class ScenarioRecord:
     starts: int
     load: LoadRecord | None
     faults: tuple[FaultRecord, ...] | None
+    phases: tuple[PhaseRecord, ...] | None
+    observe: tuple[str, ...] | None
+    unprompted: bool | None
 
     @property
     def planned_trials(self) -> int:
         """Trials that a complete run has of this scenario."""
-        return self.starts * len(self.start_cells)
+        return self.starts * len(self.start_cells) * max(1, len(self.phases or ()))
+
+    @property
+    def shows_events(self) -> bool:
+        """Whether it shows what happens to a flow or its messages, and has no cells of figures."""
+        return bool(self.phases or self.unprompted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +395,11 @@ def parse_trial(content: object, *, file: str) -> TrialRecord:
     trial = typing.cast("TrialRecord", _value(TrialRecord, content, file, ""))
     _value(BareHopRecord | None, trial.floor, file, "floor")
     return trial
+
+
+def parse(kind: type[T], content: object, *, file: str) -> T:
+    """Check content as a record of any kind. Raises FormatError naming ``file`` and the key."""
+    return typing.cast("T", _value(kind, content, file, ""))
 
 
 @functools.cache
