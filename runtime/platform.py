@@ -26,6 +26,7 @@ from runtime.control.runner import Ending, Runner
 from runtime.errors import HopbenchError, StateError
 from runtime.flows import Definition, Draft, FlowEntry, Operation, Version
 from runtime.model import FlowState, FlowType
+from runtime.scheduler import Scheduler, TickCount
 from runtime.store import Store
 from runtime.store.actions import ActionRecord
 from runtime.store.failures import FailureEntry
@@ -66,6 +67,7 @@ class Platform:
         self._guard = threading.Lock()
         self._starts = itertools.count(1)
         self._made = f"{time.time_ns():x}"
+        self._scheduler = Scheduler()
         self._is_closed = False
         recovery.recover(store, place)
 
@@ -204,6 +206,10 @@ class Platform:
         """What was done to a flow, or to all, the newest first."""
         return self._store.actions.history(flow, limit)
 
+    def ticks(self, flow: str) -> TickCount | None:
+        """What became of the calls by clock since the flow's start; None where there are none."""
+        return self._scheduler.count(self._store.flows.entry(flow).name)
+
     def queues(self, flow: str) -> dict[str, QueueDepth]:
         """Step id -> its queue, as the broker says it; empty for a flow that is stopped."""
         entry = self._store.flows.entry(flow)
@@ -235,6 +241,7 @@ class Platform:
         Raises the first error, when every flow has been seen to.
         """
         self._is_closed = True
+        self._scheduler.close()
         with self._guard:
             flows = list(self._controls.items())
         if not flows:
@@ -275,7 +282,9 @@ class Platform:
 
     def _begin(self, control: _Control, plan: Plan, *, moved_from: Plan | None = None) -> None:
         folder = self._place.folder / plan.flow / f"{self._made}-{next(self._starts)}"
-        control.runner = Runner(plan, self._place, self._store, folder, moved_from=moved_from)
+        control.runner = Runner(
+            plan, self._place, self._store, folder, self._scheduler, moved_from=moved_from
+        )
         control.runner.start()
 
     def _end(

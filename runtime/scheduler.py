@@ -174,7 +174,7 @@ class Scheduler:
         self._calling: _Entry | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-        self._thread.start()
+        self._has_begun = False
 
     def add(self, flow: str, trigger: Trigger, call: Callable[[Tick], None]) -> None:
         """Tick a flow from now on; an interval's first tick comes after its length.
@@ -189,6 +189,9 @@ class Scheduler:
             self._entries[flow] = entry
             self._push(entry)
             self._changed.notify_all()
+            if not self._has_begun:
+                self._thread.start()
+                self._has_begun = True
 
     def remove(self, flow: str) -> TickCount | None:
         """Tick a flow no more; None where it was not. No call for it is under way on return.
@@ -215,7 +218,7 @@ class Scheduler:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        if threading.current_thread() is not self._thread:
+        if self._has_begun and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _push(self, entry: _Entry) -> None:

@@ -18,9 +18,11 @@ from runtime.control.collector import Collector
 from runtime.control.crew import Crew, StepStatus
 from runtime.control.lifecycle import Lifecycle, OneByOne, Realtime, Warm
 from runtime.control.plan import Place, Plan
+from runtime.control.ticking import Ticker
 from runtime.errors import FlowError, HopbenchError, StateError
 from runtime.model import FlowState, FlowType, StepState
 from runtime.modes import Deployment
+from runtime.scheduler import Scheduler
 from runtime.store import Store
 
 _UP = frozenset({FlowState.RUNNING, FlowState.SLEEPING})
@@ -42,12 +44,20 @@ class Runner:
     """Runs one flow from :meth:`start` to :meth:`end`, or to a failure that it records itself."""
 
     def __init__(
-        self, plan: Plan, place: Place, store: Store, folder: Path, *, moved_from: Plan | None
+        self,
+        plan: Plan,
+        place: Place,
+        store: Store,
+        folder: Path,
+        scheduler: Scheduler,
+        *,
+        moved_from: Plan | None,
     ) -> None:
         self.plan = plan
         self._place = place
         self._store = store
         self._folder = folder
+        self._scheduler = scheduler
         self._moved_from = moved_from
         self._begun = threading.Event()
         self._ending: Ending | None = None
@@ -135,9 +145,11 @@ class Runner:
                 left.remove(self._place.broker_url, self._moved_from)
             collector = Collector(broker, self._store, flow, deployment.wiring)
             collector.subscribe()
+            definition, wiring = self.plan.definition, deployment.wiring
+            ticker = Ticker(self._scheduler, broker, flow, definition, wiring)
             crew = self._crew = Crew(deployment, self._store, grace_s=self._place.grace_s)
             try:
-                lifecycle = self._lifecycle(deployment, crew, collector)
+                lifecycle = self._lifecycle(deployment, crew, collector, ticker)
                 lifecycle.begin(self._place.start_timeout_s)
                 is_realtime = self.plan.flow_type is FlowType.REALTIME
                 self._set_state(
@@ -145,10 +157,14 @@ class Runner:
                 )
                 with self._told:
                     self._broker = broker
+                ticker.begin()
                 self._begun.set()
                 while self._ending is None:
+                    ticker.turn()
                     collector.turn(lifecycle.turn())
+                ticker.flush()
             finally:
+                ticker.end()
                 with self._told:
                     self._broker = None
                 crew.end()
@@ -159,8 +175,11 @@ class Runner:
         if self._ending is Ending.REPORT:
             self._report()
 
-    def _lifecycle(self, deployment: Deployment, crew: Crew, collector: Collector) -> Lifecycle:
+    def _lifecycle(
+        self, deployment: Deployment, crew: Crew, collector: Collector, ticker: Ticker
+    ) -> Lifecycle:
         def meanwhile() -> None:
+            ticker.turn()
             collector.turn(0.0)
 
         if self.plan.flow_type is FlowType.REALTIME:
