@@ -60,8 +60,8 @@ class Tick:
 class TickCount:
     """What became of a flow's ticks. ``late_ns`` has the last thousand: tick minus due instant.
 
-    ``failed`` calls raised; ``error`` is what the last of them said. At most a thousand instants
-    are counted as missed at a time: after that, a clock has been set.
+    ``failed`` calls came to nothing; ``error`` is what the last of them said. At most a thousand
+    instants are counted as missed at a time: after that, a clock has been set.
     """
 
     ticks: int
@@ -212,6 +212,14 @@ class Scheduler:
         with self._changed:
             entry = self._entries.get(flow)
             return None if entry is None else entry.counted()
+
+    def count_failure(self, flow: str, error: str) -> None:
+        """A tick came to nothing after its call had returned."""
+        with self._changed:
+            entry = self._entries.get(flow)
+            if entry is not None:
+                entry.failed += 1
+                entry.error = error
 
     def close(self) -> None:
         """End the thread; no call is under way on return. Idempotent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 
@@ -13,14 +12,13 @@ from runtime.scheduler import SCHEDULED, Scheduler, Tick
 from runtime.wiring import Wiring
 
 _SETTLE_TIMEOUT_S = 5.0
-_log = logging.getLogger("hopbench.ticks")
 
 
 class Ticker:
     """The ticks of one running flow; nothing where no clock calls its trigger.
 
-    A tick that the queue has no room for is dropped, counted in ``refused``, and logged: the next
-    one comes anyway.
+    A tick that the queue has no room for is dropped, and counted as failed: the next one comes
+    anyway.
     """
 
     def __init__(
@@ -38,7 +36,6 @@ class Ticker:
         self._persistent = definition.steps[0].persistent
         self._route = wiring.entry
         self._due: queue.SimpleQueue[Tick] = queue.SimpleQueue()
-        self.refused = 0
 
     def begin(self) -> None:
         """From now on the flow is ticked."""
@@ -73,7 +70,7 @@ class Ticker:
 
         def settled(accepted: bool, _learned_ns: int) -> None:
             if not accepted:
-                self.refused += 1
-                _log.warning("flow %s: no room for tick %d", self._flow, tick.sequence)
+                what = f"tick {tick.sequence} was refused: the first queue is full"
+                self._scheduler.count_failure(self._flow, what)
 
         self._broker.publish(self._route, message, settled)

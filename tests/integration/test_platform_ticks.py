@@ -103,7 +103,8 @@ def test_a_queue_without_room_refuses_ticks(world: World) -> None:
     trigger = {"kind": "interval", "every": "10 ms"}
     world.publish("flow", {"step": "a=slow", "max_length": 2}, "b=write", trigger=trigger)
     world.platform.start("flow")
-    wait_for(lambda: ticks(world, "flow").ticks > 20)
+    wait_for(lambda: ticks(world, "flow").failed > 5)
+    assert "refused: the first queue is full" in str(ticks(world, "flow").error)
     assert world.waiting("flow")["a"] <= 2
     world.platform.stop("flow")
     assert world.state("flow") == "stopped"
