@@ -102,6 +102,13 @@ class Broker(Protocol):
         that the broker keeps it. Each delay that is used must be in the topology's ``delays_ms``.
         """
 
+    def hasten(self, topology: Topology) -> int:
+        """Let what was published later come now, to who subscribes through this connection.
+
+        Returns how many messages that concerns. For who empties queues that nobody consumes from.
+        Raises PublishRefused where a queue has no room for what is to come.
+        """
+
     def subscribe(self, queue: str, *, prefetch: int) -> None:
         """Start to consume; return when the broker has said that deliveries may come."""
 

@@ -88,6 +88,15 @@ class Queues:
             return state.messages
         return state.messages - (consumer.num_ack_pending or 0)
 
+    async def published_later(self, topology: Topology) -> int:
+        """How many messages of these queues were published to come later, due by now or not."""
+        count = 0
+        for queue in topology.queues:
+            with contextlib.suppress(NotFoundError):
+                info = await self._manager.stream_info(wire.token(queue.name), wire.ANY_LATER)
+                count += sum((info.state.subjects or {}).values())
+        return count
+
     async def _early(self, stream: str, published_later: int) -> int:
         """How many messages of a stream are not due yet, of so many that were published later."""
         early, sequence = 0, 0

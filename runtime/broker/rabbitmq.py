@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from runtime.broker.rabbitmq_wire import (
     message_properties,
     publish_method,
 )
-from runtime.errors import BrokerError, BrokerUnavailable
+from runtime.errors import BrokerError, BrokerUnavailable, PublishRefused
 
 # What pika logs about a broken connection is raised here as an error with a remedy.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -151,6 +152,36 @@ class RabbitBroker:
         waiting = Route(rabbitmq_queues.delay_name(route.exchange, delay_ms), route.key)
         return self.publish(waiting, message, settled)
 
+    def hasten(self, topology: Topology) -> int:
+        """Publish what waits for its delay's end to its queue, each taken off when it is there."""
+        from runtime.broker.rabbitmq_queues import delay_name
+
+        count = 0
+        for name in (delay_name(topology.exchange, delay) for delay in topology.delays_ms):
+            try:
+                self.depth(name)
+            except BrokerUnavailable:
+                raise
+            except BrokerError:
+                # There is such a queue only where something waited.
+                continue
+            while (found := self._get(name, auto_ack=False)) is not None:
+                key, delivery = found
+                answers: list[tuple[bool, int]] = []
+                route = Route(topology.exchange, key)
+                headers = dict(delivery.message.headers)
+                # Of quorum queues, and none of the publisher's.
+                headers.pop("x-delivery-count", None)
+                message = delivery.message._replace(headers=headers)
+                self.publish(route, message, partial(_file, answers))
+                if not self.settle(_REPLY_TIMEOUT_S) or not answers[0][0]:
+                    raise PublishRefused(
+                        "a message that was to come later has no room", where=f"key {key!r}"
+                    )
+                self._admin.basic_ack(delivery.tag)
+                count += 1
+        return count
+
     def settle(self, timeout_s: float) -> bool:
         """Wait for the outstanding confirms."""
         deadline = time.monotonic() + timeout_s
@@ -219,16 +250,22 @@ class RabbitBroker:
 
     def get(self, queue: str) -> Delivery | None:
         """basic.get with automatic acknowledgement."""
+        found = self._get(queue, auto_ack=True)
+        return None if found is None else found[1]
+
+    def _get(self, queue: str, *, auto_ack: bool) -> tuple[str, Delivery] | None:
+        """The key that a message came with, and the message, on the administration's channel."""
         channel = self._admin_channel()
-        found: list[Delivery] = []
+        found: list[tuple[str, Delivery]] = []
 
         def request(done: Callable[[Any], None]) -> None:
             def on_get(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-                found.append(_delivery(method, properties, body, self._connection.read_ns))
+                delivery = _delivery(method, properties, body, self._connection.read_ns)
+                found.append((method.routing_key, delivery))
                 done(method)
 
             self._get_empty = done
-            channel.basic_get(queue, on_get, auto_ack=True)
+            channel.basic_get(queue, on_get, auto_ack=auto_ack)
 
         self._rpc(request, f"getting from queue {queue!r}")
         return found[0] if found else None
@@ -409,6 +446,11 @@ def _nothing() -> None:
 
 def _ignore(_frame: Any) -> None:
     """The answer to a get that nobody waits for."""
+
+
+def _file(answers: list[tuple[bool, int]], accepted: bool, learned_ns: int) -> None:
+    """A settlement that is looked at later."""
+    answers.append((accepted, learned_ns))
 
 
 def _delivery(method: Any, properties: Any, body: bytes, delivered_ns: int) -> Delivery:

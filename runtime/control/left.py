@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 
-from runtime.broker import Broker, Delivery, Message, Route, connect
+from runtime.broker import Broker, Delivery, Message, Route, Topology, connect
 from runtime.control.collector import Collector
 from runtime.control.plan import Plan
 from runtime.errors import BrokerError, BrokerUnavailable
@@ -21,6 +21,9 @@ from runtime.worker.failures import error_input
 _BATCH = 64
 _WAIT_S = 0.1
 _SETTLE_S = 30.0
+
+_GONE = "the version that was published has no such step"
+_FULL = "the queue of the version that was published is full"
 
 Take = Callable[[Sequence[Message]], None]
 
@@ -47,33 +50,30 @@ def report(url: str, plan: Plan, store: Store, reason: str) -> int:
     What its steps had left for the platform is kept first.
     """
     collect(url, plan, store)
-    return sum(
-        _empty(url, queue, _reporting(store, plan.flow, step, key, reason))
-        for step, key, queue in _places(plan)
-    )
+    places = _places(plan)
+    takes = [
+        (queue, _reporting(store, plan.flow, step, key, reason)) for step, key, queue in places
+    ]
+    return _empty_all(url, plan, takes)
 
 
 def move(url: str, old: Plan, new: Plan, store: Store) -> int:
     """Move what waits for a flow's steps to the queues of another version; return how many.
 
     What waits for a step that the other one lacks, or what its queue refuses, becomes a failure.
+    What was sent back for later comes at once.
     """
     keys = {step: key for step, key, _ in _places(new)}
     exchange = new.wiring.topology.exchange
-    count = 0
-    for step, key, queue in _places(old):
-        gone = _reporting(
-            store, old.flow, step, key, "the version that was published has no such step"
-        )
-        full = _reporting(
-            store, old.flow, step, key, "the queue of the version that was published is full"
-        )
-        if step in keys:
-            with closing(connect(url, name="hopbench move")) as broker:
-                count += _empty(url, queue, _publishing(broker, Route(exchange, keys[step]), full))
-        else:
-            count += _empty(url, queue, gone)
-    return count
+    takes = []
+    with closing(connect(url, name="hopbench move")) as broker:
+        for step, key, queue in _places(old):
+            gone = _reporting(store, old.flow, step, key, _GONE)
+            full = _reporting(store, old.flow, step, key, _FULL)
+            there = step in keys
+            take = _publishing(broker, Route(exchange, keys[step]), full) if there else gone
+            takes.append((queue, take))
+        return _empty_all(url, old, takes)
 
 
 def publish_all(broker: Broker, route: Route, messages: Sequence[Message]) -> list[bool]:
@@ -94,10 +94,25 @@ def publish_all(broker: Broker, route: Route, messages: Sequence[Message]) -> li
     return accepted
 
 
-def _empty(url: str, queue: str, take: Take) -> int:
+def _empty_all(url: str, plan: Plan, takes: Sequence[tuple[str, Take]]) -> int:
+    """Take all messages off queues, then those that were to come to them later."""
+    count = sum(_empty(url, queue, take) for queue, take in takes)
+    topology = plan.wiring.topology
+    with closing(connect(url, name="hopbench left")) as broker:
+        later = broker.hasten(topology)
+    if later:
+        count += sum(_empty(url, queue, take, hastened=topology) for queue, take in takes)
+    return count
+
+
+def _empty(url: str, queue: str, take: Take, hastened: Topology | None = None) -> int:
     """Take all messages off a queue, each acknowledged when it was taken; none without a queue."""
     with closing(connect(url, name="hopbench left")) as broker:
-        if not _exists(broker, queue) or not broker.depth(queue).ready:
+        if not _exists(broker, queue):
+            return 0
+        if hastened is not None:
+            broker.hasten(hastened)
+        elif not broker.depth(queue).ready:
             return 0
         broker.subscribe(queue, prefetch=_BATCH)
         count = 0

@@ -669,6 +669,41 @@ def test_later_survives_who_published_and_who_consumed(
     assert receive(second).message.body == b"later"
 
 
+def test_what_was_to_come_later_can_be_hastened(
+    open_broker: Open, broker: Broker, delaying: Topology
+) -> None:
+    """Whoever empties queues gets the delayed at once, also what a consumer has seen and put back.
+
+    Told how many; other connections wait for theirs as before.
+    """
+    route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name
+    other = open_broker()
+    other.subscribe(queue, prefetch=1)
+    assert later(other, route, Message(b"later", {"n": 1}, persistent=True), 60_000)
+    assert other.receive(QUIET_S) is None
+    other.close()
+    emptying = open_broker()
+    assert emptying.hasten(delaying) == 1
+    emptying.subscribe(queue, prefetch=1)
+    delivery = receive(emptying)
+    assert delivery.message == Message(b"later", {"n": 1}, persistent=True)
+    emptying.ack(delivery)
+    assert emptying.receive(QUIET_S) is None
+    emptying.close()
+    assert later(broker, route, Message(b"again", {}), 600)
+    wait_for(lambda: broker.depth(queue).ready == 1)
+
+
+def test_there_is_nothing_to_hasten_where_nothing_was_delayed(
+    broker: Broker, delaying: Topology
+) -> None:
+    """Neither in queues that are there nor in queues that are gone."""
+    assert publish(broker, Route(delaying.exchange, "to.a"), b"now") == [True]
+    assert broker.hasten(delaying) == 0
+    broker.delete(delaying)
+    assert broker.hasten(delaying) == 0
+
+
 def test_deleted_topology_takes_the_delayed_with_it(broker: Broker, delaying: Topology) -> None:
     """What waits when its flow is deleted does not turn up in a later flow of that name."""
     route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name

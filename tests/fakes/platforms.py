@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from runtime.broker import Message, connect
 from runtime.control.plan import Place
@@ -109,12 +111,19 @@ class World:
         """Traces of the messages that some step has handled without one coming of it."""
         return {trace for trace, emitted in self._processed(flow, "*") if not emitted}
 
-    def _processed(self, flow: str, step: str) -> list[tuple[int, int]]:
-        """Trace and number of emitted messages for each that was handled without an error."""
+    def seen(self, flow: str, step: str) -> set[int]:
+        """Traces of the messages that a step was given, whatever became of them."""
+        return {trace for trace, _ in self._processed(flow, step, outcomes=range(256))}
+
+    def _processed(
+        self, flow: str, step: str, outcomes: Iterable[int] = (OK,)
+    ) -> list[tuple[int, int]]:
+        """Trace and number of emitted messages for each that was handled with these outcomes."""
         found: list[tuple[int, int]] = []
         for spool in (self.place.folder / flow).glob(f"*/*-{step}-*/spans.spool"):
             records = SpoolTail(spool).new_records()
-            done = records[(records["kind"] == PROCESS) & (records["outcome"] == OK)]
+            done = records[records["kind"] == PROCESS]
+            done = done[np.isin(done["outcome"], list(outcomes))]
             found += zip(done["trace"].tolist(), done["aux"].tolist(), strict=True)
         return found
 

@@ -19,7 +19,7 @@ from runtime.errors import InputError, StateError
 from runtime.launch.process import ProcessLauncher
 from runtime.model import FlowState, FlowType
 from runtime.store.actions import Outcome
-from tests.fakes.platforms import EXIT, PAUSE, RAISE, World, wait_for
+from tests.fakes.platforms import EXIT, PAUSE, RAISE, REBOUND, World, wait_for
 
 RUN = "test-platform"
 
@@ -254,6 +254,23 @@ def test_snapshots_are_kept_between_starts(world: World) -> None:
     wait_for(lambda: world.store.snapshots.load("flow", "a") == {"n": 4})
     world.platform.stop("flow")
     assert world.store.snapshots.reset("flow") == 1
+
+
+def test_what_was_sent_back_for_later_is_not_lost(world: World) -> None:
+    """D11: a rebound that waits moves with its step at a publish, and is an error at the end."""
+    world.component("back", REBOUND)
+    world.publish("flow", "a=pass", "b=back")
+    world.platform.start("flow")
+    sent = world.send("flow", 2)
+    wait_for(lambda: world.seen("flow", "b") == set(sent))
+    assert world.handled("flow", "b") == []
+    world.publish("flow", "a=pass", "c=pass", "b=pause")
+    wait_for(lambda: world.handled("flow", "b") == sent)
+    world.publish("flow", "a=pass", "b=back")
+    held = world.send("flow", 1)
+    wait_for(lambda: set(held) < world.seen("flow", "b"))
+    world.platform.close()
+    assert world.failed("flow") == held
 
 
 def test_a_step_that_keeps_ending_stops_the_flow(world: World) -> None:
