@@ -235,7 +235,7 @@ def _phase(plan: Plan) -> dict[str, Any] | None:
     return {
         "index": plan.phase,
         "name": plan.scenario.phases[plan.phase].name,
-        "pass": plan.passing,
+        "round": plan.passing,
     }
 
 

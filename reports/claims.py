@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from reports import claims_measured as measured
 from reports import claims_observed as observed
+from reports import claims_platform as platform
 from reports.evidence import Evidence
 from reports.records import ClaimRecord
 from reports.verdict import Decision, Verdict, undecided
@@ -30,7 +31,15 @@ JUDGES: Mapping[str, Judge] = MappingProxyType({
     "ordinary_max_alive": observed.ordinary_max_alive,
     "container_count": observed.container_count,
     "kept_containers": observed.kept_containers,
-    "both_modes": observed.both_modes,
+    "switched_modes": platform.switched_modes,
+    "newest_at_start": platform.newest_at_start,
+    "kept_revision": platform.kept_revision,
+    "update_path": platform.update_path,
+    "loaded_by_restart": platform.loaded_by_restart,
+    "warm_up_again_x": platform.warm_up_again_x,
+    "calls_go_on": platform.calls_go_on,
+    "copies_grow": platform.copies_grow,
+    "single_copies": platform.single_copies,
     "uptime_s": observed.uptime_s,
     "execution_s": measured.execution_s,
     "resource_ratio": measured.resource_ratio,
@@ -43,7 +52,10 @@ JUDGES: Mapping[str, Judge] = MappingProxyType({
 })  # fmt: skip
 """The function that decides each metric."""
 
-WITHOUT_VALID_TRIALS = frozenset({"both_modes", "kept_containers", "uptime_s"})
+WITHOUT_VALID_TRIALS = frozenset({
+    "switched_modes", "kept_containers", "uptime_s",
+    "newest_at_start", "kept_revision", "update_path", "loaded_by_restart",
+})  # fmt: skip
 """Metrics for which a trial that is not valid can be a counter-example."""
 
 SHOWN_FOR_PROCESSES = frozenset({

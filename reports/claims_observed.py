@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.drift import drifts
 from reports.evidence import Evidence
 from reports.records import InstanceRecord
 from reports.trials import FAILED, Trial
@@ -191,31 +192,10 @@ def kept_containers(claim: Claim, evidence: Evidence) -> Decision:
     )
 
 
-def both_modes(claim: Claim, evidence: Evidence) -> Decision:
-    """Valid trials of one flow definition in both flow types."""
-    names = {
-        mode: claim.parameters.get(mode.value) or _of_type(evidence, mode) for mode in FlowType
-    }
-    digests: dict[FlowType, set[str]] = {}
-    for mode, name in names.items():
-        if not name or evidence.scenario(name) is None:
-            return undecided(f"no scenario of an {mode} flow was in this run")
-        absence = evidence.absence(name)
-        if absence is not None:
-            stored = evidence.stored(name)
-            failed = stored and all(trial.status == FAILED for trial in stored)
-            verdict = Verdict.MISSED if failed else Verdict.UNDECIDED
-            return Decision(verdict, absence)
-        digests[mode] = {trial.record.flow_digest for trial in evidence.valid(name)}
-    shared = digests[FlowType.ORDINARY] & digests[FlowType.REALTIME]
-    if not shared:
-        return undecided("the ordinary and the realtime scenario have different flows")
-    return Decision(Verdict.MET, f"flow {', '.join(sorted(shared))} was measured in both modes")
-
-
 def uptime_s(claim: Claim, evidence: Evidence) -> Decision:
     """How long each realtime flow ran without a step ending by itself."""
     watched: list[float] = []
+    grown: list[str] = []
     for trial in evidence.stored(claim.scenario):
         record = trial.record
         ended = _ended_alone(trial)
@@ -226,6 +206,7 @@ def uptime_s(claim: Claim, evidence: Evidence) -> Decision:
         end_ns = record.flow_stop_ns or record.load_end_ns
         if trial.valid and record.flow_consuming_ns is not None and end_ns is not None:
             watched.append((end_ns - record.flow_consuming_ns) / 1e9)
+            grown += [f"{row['kind']} of {row['step']}" for row in drifts(trial) if row["drifts"]]
     if not watched:
         return undecided(evidence.absence(claim.scenario) or "no flow was watched while it ran")
     needed_s = float(claim.parameters.get("needed_s", 0.0))
@@ -238,8 +219,9 @@ def uptime_s(claim: Claim, evidence: Evidence) -> Decision:
             f"watched for {seen} at most; {number(needed_s)} s are needed",
             longest, longest, longest, len(watched), messages,
         )  # fmt: skip
+    told = f"; {', '.join(sorted(set(grown)))} changed with time" if grown else "; nothing drifted"
     return Decision(
-        Verdict.MET, f"{len(watched)} flows ran until stopped, the longest {seen}",
+        Verdict.MET, f"{len(watched)} flows ran until stopped, the longest {seen}{told}",
         longest, longest, longest, len(watched), messages,
     )  # fmt: skip
 
@@ -250,11 +232,6 @@ def _launches(trial: Trial) -> Iterable[list[InstanceRecord]]:
     for instance in trial.record.instances:
         groups.setdefault(instance.execution, []).append(instance)
     return groups.values()
-
-
-def _of_type(evidence: Evidence, mode: FlowType) -> str | None:
-    names = (s.name for s in evidence.run.scenarios if s.flow_type == mode)
-    return next((name for name in names if not evidence.waits(name)), None)
 
 
 def _ended_alone(trial: Trial) -> list[InstanceRecord]:

@@ -15,7 +15,10 @@ from reports.trials import FAILED, Trial, analyse_trial
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A run, analysed. ``trials`` are all that were stored; ``cells`` hold only valid ones."""
+    """A run, analysed. ``trials`` are all that were stored; ``cells`` hold only valid ones.
+
+    A scenario that shows what happens to a flow, or to its messages, has no cells.
+    """
 
     run: RunRecord
     trials: tuple[Trial, ...]
@@ -95,11 +98,15 @@ class Evidence:
 
 def gather(data: RunData) -> Evidence:
     """Join and judge every trial, and group the valid ones into cells."""
-    trials = tuple(analyse_trial(trial) for trial in data.trials)
+    unprompted = {scenario.name for scenario in data.record.scenarios if scenario.unprompted}
+    trials = tuple(
+        analyse_trial(trial, unprompted=trial.record.scenario in unprompted)
+        for trial in data.trials
+    )
     cells = {
-        scenario.name: group(
-            scenario, [t for t in trials if t.valid and t.record.scenario == scenario.name]
-        )
+        scenario.name: ()
+        if scenario.shows_events
+        else group(scenario, [t for t in trials if t.valid and t.record.scenario == scenario.name])
         for scenario in data.record.scenarios
     }
     return Evidence(

@@ -13,11 +13,14 @@ from reports import measures
 from reports.cell_figures import cell_figures
 from reports.cells import Cell
 from reports.certificate_file import FILE, read_certificate, speaks_for
+from reports.changes import changes
 from reports.claims import Judged, judge_all
 from reports.comparison import comparison
+from reports.drift import soak
 from reports.evidence import Evidence, gather
 from reports.floor import MOVED_LIMIT, floor_figures, moved
 from reports.ledger import ledger
+from reports.listening import leaks, listeners
 from reports.precision import section
 from reports.queues import contradictions, queue_figures
 from reports.records import RunRecord, ScenarioRecord
@@ -74,6 +77,10 @@ def analyse(run_dir: Path) -> Results:
             if evidence.cells[scenario.name] and evidence.cells[scenario.name][0].ordinary
         },
         "comparison": comparison(evidence),
+        "changes": changes(evidence),
+        "listeners": listeners(evidence),
+        "leaks": leaks(evidence),
+        "soak": soak(evidence),
         "integrity": ledger(evidence),
         "precision": section(evidence),
         "certificate": _certificate(run_dir, run),

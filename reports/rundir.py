@@ -30,6 +30,13 @@ RESOURCE_COLUMNS = {
     "instance": pa.int32(), "at_ns": pa.int64(), "cpu_ns": pa.int64(),
     "memory_bytes": pa.int64(), "throttled_ns": pa.int64(),
 }  # fmt: skip
+HANDLE_COLUMNS = {"descriptors": pa.int64(), "threads": pa.int64()}
+OBSERVED_COLUMNS = {
+    "trace": pa.uint64(), "message": pa.uint64(), "at_ns": pa.int64(),
+    "field": pa.string(), "value": pa.string(),
+}  # fmt: skip
+UNREAD = -1
+"""Descriptors and threads that were not read."""
 STATUSES = ("valid", "invalid", "failed")
 
 
@@ -53,13 +60,29 @@ class SpanTable:
 
 @dataclass(frozen=True, slots=True)
 class ResourceTable:
-    """The resource samples of one trial; ``cpu_ns`` and ``throttled_ns`` are cumulative."""
+    """The resource samples of one trial; ``cpu_ns`` and ``throttled_ns`` are cumulative.
+
+    ``descriptors`` and ``threads`` are UNREAD where they are not known.
+    """
 
     instance: npt.NDArray[np.int32]
     at_ns: npt.NDArray[np.int64]
     cpu_ns: npt.NDArray[np.int64]
     memory_bytes: npt.NDArray[np.int64]
     throttled_ns: npt.NDArray[np.int64]
+    descriptors: npt.NDArray[np.int64]
+    threads: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTable:
+    """What the messages of a trial said: one row a message and field, see docs/formats.md."""
+
+    trace: npt.NDArray[np.uint64]
+    message: npt.NDArray[np.uint64]
+    at_ns: npt.NDArray[np.int64]
+    field: tuple[str, ...]
+    value: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,7 @@ class TrialData:
     record: TrialRecord
     spans: SpanTable
     resources: ResourceTable
+    observed: ObservedTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +184,39 @@ def _read_trial(folder: Path) -> TrialData:
     optional = record.status == "failed"
     spans = _read_table(folder / "spans.parquet", SPAN_COLUMNS, optional=optional)
     resources = _read_table(folder / "resources.parquet", RESOURCE_COLUMNS, optional=optional)
-    return TrialData(record, SpanTable(**spans), ResourceTable(**resources))
+    handles = _handles(folder / "resources.parquet", resources["at_ns"].size)
+    observed = folder / "observed.parquet"
+    return TrialData(
+        record,
+        SpanTable(**spans),
+        ResourceTable(**resources, **handles),
+        _observed(observed) if observed.exists() else None,
+    )
+
+
+def _handles(file: Path, rows: int) -> dict[str, npt.NDArray[Any]]:
+    """Descriptors and threads, which older runs do not have."""
+    if file.exists():
+        with pq.ParquetFile(file) as stored:
+            if set(HANDLE_COLUMNS) <= set(stored.schema_arrow.names):
+                return _read_table(file, HANDLE_COLUMNS, optional=False)
+    return {name: np.full(rows, UNREAD, dtype=np.int64) for name in HANDLE_COLUMNS}
+
+
+def _observed(file: Path) -> ObservedTable:
+    numbers = {n: kind for n, kind in OBSERVED_COLUMNS.items() if kind != pa.string()}
+    texts = {}
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as stored:
+            table = stored.read(columns=["field", "value"])
+        for name in ("field", "value"):
+            texts[name] = tuple(str(one) for one in table.column(name).to_pylist())
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise _damaged(file, str(error)) from error
+    read = _read_table(file, numbers, optional=False)
+    return ObservedTable(
+        read["trace"], read["message"], read["at_ns"], texts["field"], texts["value"]
+    )
 
 
 def _read_json(file: Path) -> Any:

@@ -6,15 +6,16 @@ messages lost, executions with missing records, times that do not add up, clocks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reports.activity import Activity, Deliveries, activities, deliveries
 from reports.executions import Executions, join
 from reports.integrity import RESIDUAL_ALLOWED, RESIDUAL_LIMIT, Integrity, with_stored
 from reports.queueing import Station, observe
 from reports.records import TrialRecord
-from reports.rundir import ResourceTable, SpanTable, TrialData
+from reports.rundir import ObservedTable, ResourceTable, SpanTable, TrialData
 from runtime.model import FlowType
 from runtime.spans import MARK
 
@@ -27,7 +28,9 @@ LATE = "the load generator"
 class Trial:
     """A trial's record, its executions, and whether they may be used (``status``).
 
-    ``stations`` are the queues and steps of a realtime flow, as far as they were seen.
+    ``stations`` are the queues and steps of a realtime flow, as far as they were seen; ``activity``
+    is how often each step was called and emitted. ``deliveries`` are there where executions are no
+    chains.
     """
 
     record: TrialRecord
@@ -36,6 +39,9 @@ class Trial:
     status: str
     reasons: tuple[str, ...]
     stations: tuple[Station | None, ...] = ()
+    observed: ObservedTable | None = None
+    activity: tuple[Activity | None, ...] = ()
+    deliveries: Deliveries | None = None
 
     @property
     def valid(self) -> bool:
@@ -66,28 +72,36 @@ class Trial:
         return self.executions.integrity_by_cell.get(cell, Integrity())
 
 
-def analyse_trial(data: TrialData) -> Trial:
-    """Join the spans of a trial and judge it."""
+def analyse_trial(data: TrialData, *, unprompted: bool = False) -> Trial:
+    """Join the spans of a trial and judge it.
+
+    ``unprompted``: its steps emit of their own accord, so its executions are no chains.
+    """
     record = data.record
-    executions = join(data.spans, len(record.steps))
-    trial = Trial(record, executions, data.resources, record.status, record.reasons)
+    steps = len(record.steps)
+    trial = Trial(
+        record, join(data.spans, steps), data.resources, record.status, record.reasons,
+        observed=data.observed, activity=activities(data.spans, steps),
+        deliveries=deliveries(data.spans) if unprompted else None,
+    )  # fmt: skip
     if record.status != VALID:
         return trial
-    found = _contradictions(trial, data.spans)
-    status = INVALID if found else VALID
-    stations: tuple[Station | None, ...] = ()
-    if status == VALID and record.flow_type == FlowType.REALTIME:
-        stations = observe(data.spans, executions)
-    return Trial(record, executions, data.resources, status, (*record.reasons, *found), stations)
+    found = _contradictions(trial, data.spans, chains=not unprompted)
+    trial = replace(trial, status=INVALID if found else VALID, reasons=(*record.reasons, *found))
+    if trial.valid and record.flow_type == FlowType.REALTIME and not unprompted:
+        trial = replace(trial, stations=observe(data.spans, trial.executions))
+    return trial
 
 
-def _contradictions(trial: Trial, spans: SpanTable) -> list[str]:
+def _contradictions(trial: Trial, spans: SpanTable, *, chains: bool) -> list[str]:
     """Why a trial's own records forbid its use."""
     record, integrity = trial.record, trial.integrity
     found = []
     if integrity.lost:
         found.append(f"{integrity.lost} of {integrity.sent} messages were accepted and then lost")
-    if integrity.incomplete:
+    if not chains:
+        pass
+    elif integrity.incomplete:
         found.append(
             f"the records of {integrity.incomplete} of {integrity.ended} executions make no whole "
             "path from the send to the end: span records are missing"
@@ -110,7 +124,7 @@ def _contradictions(trial: Trial, spans: SpanTable) -> list[str]:
     rows = trial.executions
     if rows.count and int(rows.cell.max()) >= len(record.message_cells):
         found.append("messages carry the index of a message cell that the trial does not have")
-    if not rows.count:
+    if not rows.count and chains:
         found.append("no execution went through all steps")
     return found
 

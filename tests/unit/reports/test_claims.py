@@ -281,27 +281,6 @@ def test_kept_containers_counts_starts(realtime: Run) -> None:
     realtime.assert_is("missed", "4 starts for 3 steps")
 
 
-def test_both_modes(both: Run) -> None:
-    """S14: one digest in both modes; another flow leaves it open; a mode that fails misses."""
-    both.ask("both_modes", "realtime").assert_is("met", "in both modes")
-
-    def another(trial: Json) -> None:
-        if trial["scenario"] == "ordinary":
-            trial["flow_digest"] = "other"
-
-    def fail(trial: Json) -> None:
-        if trial["scenario"] == "ordinary":
-            failed(trial)
-
-    both.trials(another).assert_is("undecided", "different flows")
-    both.trials(fail).assert_is("missed", "every trial of scenario ordinary failed")
-
-
-def test_both_modes_needs_both(realtime: Run) -> None:
-    """S14: a run of one mode says nothing about switching."""
-    realtime.ask("both_modes", "realtime").assert_is("undecided", "ordinary flow was in this run")
-
-
 def test_uptime(realtime: Run) -> None:
     """S22: long enough is met; too short is open; a step that ended by itself misses."""
     realtime.ask("uptime_s", "realtime", needed_s=0.5).assert_is("met", "ran until stopped")

@@ -41,7 +41,7 @@ def test_the_files_are_named_after_their_scenarios(catalogue: dict[str, Scenario
     """``bench run NAME`` finds the file by the name."""
     assert list(catalogue) == [
         "length", "listen-careless", "listen-guarded", "ordinary", "realtime", "redeploy",
-        "sensitivity", "switch", "volume-and-api", "warmup",
+        "sensitivity", "soak", "switch", "volume-and-api", "warmup",
     ]  # fmt: skip
     assert all(name in scenario.path for name, scenario in catalogue.items())
     assert all(set(scenario.profiles) == {"quick", "full"} for scenario in catalogue.values())
@@ -96,20 +96,18 @@ def test_the_quick_catalogue_fits_in_seven_minutes(
     assert seconds <= 420.0
 
 
-def test_a_full_realtime_start_lasts_long_enough_for_the_uptime_claim(
-    catalogue: dict[str, Scenario],
-) -> None:
-    """S22 can be decided in the full profile."""
+def test_a_soak_lasts_long_enough_for_the_uptime_claim(catalogue: dict[str, Scenario]) -> None:
+    """S22 can be decided in the quick profile; the full one watches for two hours."""
     (claim,) = (claim for claim in load_claims() if claim.metric == "uptime_s")
-    assert load_s(catalogue[claim.scenario], "full") >= claim.parameters["needed_s"]
+    assert load_s(catalogue[claim.scenario], "quick") >= claim.parameters["needed_s"]
+    assert load_s(catalogue[claim.scenario], "full") >= 7200.0
 
 
 def test_the_claims_are_the_whole_ledger() -> None:
-    """S1 to S25, each once and in order; those not measured yet say so."""
+    """S1 to S25, each once and in order, and each with something that decides it."""
     claims = load_claims()
     assert [claim.id for claim in claims] == [f"S{number}" for number in range(1, 26)]
-    unmeasured = [claim.id for claim in claims if claim.metric == "not_measured"]
-    assert unmeasured == ["S15", "S16", "S17", "S18", "S21", "S23", "S24", "S25"]
+    assert [claim.id for claim in claims if claim.metric == "not_measured"] == []
 
 
 def test_every_claim_has_a_scenario_that_exists(catalogue: dict[str, Scenario]) -> None:
