@@ -17,6 +17,7 @@ from bench.floor import HopFloor
 from bench.generators import Generator, open_generators
 from bench.resources import Watchable
 from runtime.broker import Broker, connect
+from runtime.broker.census import Census
 from runtime.broker.nats_server import NatsServer
 from runtime.broker.node import RabbitNode, free_ports
 from runtime.components import SERVICE, load_component, revision
@@ -36,13 +37,17 @@ _SERVICE_READY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class BrokerPlace:
-    """Where the broker is: for this process, for the instances, and what it is."""
+    """Where the broker is: for this process, for the instances, and what it is.
+
+    ``census`` looks at what its queues hold, where that can be asked.
+    """
 
     url_host: str
     url_inside: str
     version: str | None
     instance: Instance | None
     pids: tuple[int, ...]
+    census: Census | None = None
 
     def watched(self) -> tuple[Watchable, ...]:
         """What the resources of the broker are counted of; nothing for a broker by URL."""
@@ -222,11 +227,16 @@ def open_broker(
         container = start_broker(launcher)
         stack.callback(ending, container.stop, trouble)
         return BrokerPlace(
-            container.url_host, container.url_inside, container.version, container.instance, ()
+            container.url_host,
+            container.url_inside,
+            container.version,
+            container.instance,
+            (),
+            container.census,
         )
     node = RabbitNode.start(run_id, folder)
     stack.callback(ending, node.stop, trouble)
-    return BrokerPlace(node.url, node.url, node.version, None, node.pids)
+    return BrokerPlace(node.url, node.url, node.version, None, node.pids, node.census)
 
 
 def _start_service(stage: Stage, scenario: Scenario, service: Service) -> tuple[Instance, str]:

@@ -77,7 +77,8 @@ def _open(
     platform = Platform(store, Place(launcher, broker.url_host, broker.url_inside, spans))
     stack.callback(ending, platform.close, trouble)
     entrances = Entrances(broker.url_host)
-    server = Server(create_app(platform, store, entrances, access), host=host, port=port)
+    app = create_app(platform, store, entrances, access, spans=spans, census=broker.census)
+    server = Server(app, host=host, port=port)
     stack.callback(server.close)
     # First of all: who waits for a reply would hold up the server's end.
     stack.callback(entrances.close)

@@ -15,8 +15,10 @@ from runtime.api.components import components_blueprint
 from runtime.api.control import Control
 from runtime.api.entrance import Doors
 from runtime.api.flows import flows_blueprint
+from runtime.api.queues import Statistics
 from runtime.api.steps import steps_blueprint
 from runtime.api.webhook import Webhook
+from runtime.broker.census import Census
 from runtime.errors import HopbenchError
 from runtime.message import SIZE_LIMIT_BYTES
 from runtime.store import Store
@@ -26,8 +28,20 @@ _OPEN = {"health"}
 _OF_FLOWS = {"steps", "webhook"}
 
 
-def create_app(control: Control, store: Store, doors: Doors, access: Access) -> Flask:
-    """The API of one platform. Every path but ``/healthz`` needs Basic credentials."""
+def create_app(
+    control: Control,
+    store: Store,
+    doors: Doors,
+    access: Access,
+    *,
+    spans: Path | None = None,
+    census: Census | None = None,
+) -> Flask:
+    """The API of one platform. Every path but ``/healthz`` needs Basic credentials.
+
+    ``spans`` is the folder that containers write to, ``census`` says what consumers have of
+    queues; without them there are fewer statistics.
+    """
     app = Flask("hopbench", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = SIZE_LIMIT_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
@@ -47,7 +61,8 @@ def create_app(control: Control, store: Store, doors: Doors, access: Access) -> 
         """What the API is, in its own words."""
         return jsonify(openapi())
 
-    app.register_blueprint(flows_blueprint(control, store))
+    statistics = Statistics(control, store, spans, census)
+    app.register_blueprint(flows_blueprint(control, store, statistics))
     app.register_blueprint(components_blueprint(control, store))
     app.register_blueprint(steps_blueprint(store))
     app.register_blueprint(Webhook(control, store, doors).blueprint())

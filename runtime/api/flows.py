@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from runtime.api.control import Control
 from runtime.api.documents import shown
+from runtime.api.queues import Statistics
 from runtime.api.reading import json_body, known, member, number
 from runtime.api.refusals import refuse
 from runtime.errors import InputError
@@ -19,12 +20,12 @@ from runtime.store import Store
 _MOST_LINES = 10_000
 
 
-def flows_blueprint(control: Control, store: Store) -> Blueprint:
+def flows_blueprint(control: Control, store: Store, statistics: Statistics) -> Blueprint:
     """The routes, to be registered with an app."""
     blueprint = Blueprint("flows", __name__, url_prefix="/v1")
     _add_definitions(blueprint, control, store)
     _add_operations(blueprint, control, store)
-    _add_observations(blueprint, control, store)
+    _add_observations(blueprint, control, store, statistics)
     return blueprint
 
 
@@ -88,7 +89,9 @@ def _add_operations(blueprint: Blueprint, control: Control, store: Store) -> Non
         return jsonify(_status(control.status(flow)))
 
 
-def _add_observations(blueprint: Blueprint, control: Control, store: Store) -> None:
+def _add_observations(
+    blueprint: Blueprint, control: Control, store: Store, statistics: Statistics
+) -> None:
     @blueprint.get("/flows")
     def flows() -> Response:
         """The status of all flows."""
@@ -129,8 +132,7 @@ def _add_observations(blueprint: Blueprint, control: Control, store: Store) -> N
     def queues(flow: str) -> Response:
         """How full each step's queue is."""
         known(store, flow)
-        depths = control.queues(flow)
-        return jsonify([{"step": step, **depth._asdict()} for step, depth in depths.items()])
+        return jsonify(shown(statistics.of(flow)))
 
     @blueprint.get("/flows/<flow>/history")
     def history(flow: str) -> Response:

@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -19,14 +20,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from runtime.broker.census import EXPRESSION, PLACES, Held, read_census
 from runtime.broker.leash import Leash
-from runtime.errors import BrokerUnavailable
+from runtime.errors import BrokerError, BrokerUnavailable
 from runtime.launch import owner
 
 INSTALLED = "/usr/lib/rabbitmq/lib"
 """Where Debian's, Ubuntu's and RabbitMQ's own packages put ``rabbitmq_server-VERSION``."""
 _READY_TIMEOUT_S = 60.0
 _GRACE_S = 10.0
+_CALL_TIMEOUT_S = 10.0
+_NODE = "hopbench@localhost"
 _ATTEMPTS = 3
 _ERLANG_ARGUMENTS = (
     "-kernel inet_dist_use_interface {127,0,0,1} "
@@ -63,11 +67,19 @@ log.console.level = warning
 class RabbitNode:
     """A running node. Made by :meth:`start`, ended by :meth:`stop` or the end of its ``with``."""
 
-    def __init__(self, url: str, version: str, folder: Path, leashes: tuple[Leash, ...]) -> None:
+    def __init__(
+        self,
+        url: str,
+        version: str,
+        folder: Path,
+        leashes: tuple[Leash, ...],
+        environment: Mapping[str, str],
+    ) -> None:
         self.url = url
         self.version = version
         self._folder = folder
         self._leashes = leashes
+        self._environment = environment
 
     @classmethod
     def start(cls, run_id: str, workdir: Path, *, management: bool = False) -> RabbitNode:
@@ -84,7 +96,8 @@ class RabbitNode:
             attempt = _Attempt(run_id, workdir, server, management=management)
             try:
                 if attempt.launch():
-                    return cls(attempt.url, version, attempt.folder, tuple(attempt.leashes))
+                    leashes = tuple(attempt.leashes)
+                    return cls(attempt.url, version, attempt.folder, leashes, attempt.environment())
                 log = "\n".join(_complaint(leash) for leash in attempt.leashes).strip()
             except BaseException:
                 attempt.undo()
@@ -110,6 +123,27 @@ class RabbitNode:
     def logs(self, last: int = 15) -> str:
         """The last lines of the node's log."""
         return self._leashes[-1].last_lines(last)
+
+    def census(self) -> Mapping[str, Held]:
+        """What each queue holds. Raises BrokerError where the node does not say."""
+        program = next(filter(os.path.exists, PLACES), None) or shutil.which("erl_call")
+        if program is None:
+            raise BrokerError("Erlang's erl_call is not installed", remedy="Install erlang-base")
+        try:
+            done = subprocess.run(
+                [program, "-name", _NODE, "-e"],
+                input=EXPRESSION,
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                timeout=_CALL_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BrokerError(
+                f"the node has not answered within {_CALL_TIMEOUT_S:g} s", where=_NODE
+            ) from error
+        return read_census(done.stdout or done.stderr)
 
     def stop(self) -> None:
         """End the node and remove its folder; return when nothing of it is left. Idempotent."""
@@ -149,7 +183,7 @@ class _Attempt:
     def launch(self) -> bool:
         """Start epmd, then the node; whether it answers AMQP in time. False once either ended."""
         self._write_files()
-        env = self._environment()
+        env = self.environment()
         # Erlang would start an epmd of its own and leave it behind as a daemon.
         epmd = [_find_epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
         self.leashes.append(Leash(epmd, env=env, log=self.folder / "epmd.log", grace_s=_GRACE_S))
@@ -192,13 +226,14 @@ class _Attempt:
         # Without it the scripts would read the machine's own settings.
         _write_private(self.folder / "env.conf", "")
 
-    def _environment(self) -> Mapping[str, str]:
+    def environment(self) -> Mapping[str, str]:
+        """What the node, and whoever calls it, has to be told."""
         return owner.environment(self._run_id) | {
             "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             "LANG": "C.UTF-8",
             # Erlang looks for its cookie here.
             "HOME": str(self.folder),
-            "RABBITMQ_NODENAME": "hopbench@localhost",
+            "RABBITMQ_NODENAME": _NODE,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "env.conf"),

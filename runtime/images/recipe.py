@@ -15,7 +15,7 @@ from runtime.errors import ImageError
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = Path(__file__).parent
-_HOST_ONLY = frozenset({"leash.py", "node.py", "nats_server.py"})
+_HOST_ONLY = frozenset({"census.py", "leash.py", "node.py", "nats_server.py"})
 """Modules of runtime/broker that start servers: nothing inside an image does."""
 
 

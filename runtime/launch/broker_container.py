@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runtime.broker.census import EXPRESSION, PLACES, Held, read_census
 from runtime.errors import BrokerUnavailable
 from runtime.launch import Instance, Spec
+from runtime.launch.container import DockerInstance
 from runtime.launch.docker import DockerLauncher
 from runtime.model import Limits
 
@@ -19,16 +23,26 @@ _VERSION_FIELD = b"\x07versionS"
 _POLL_S = 0.02
 _REPLY_TIMEOUT_S = 2.0
 _STOP_GRACE_S = 5.0
+# Where, and under which name, the script start-broker of the image runs the node.
+_CENSUS = (
+    f"for program in {' '.join(PLACES)} $(command -v erl_call); do [ -x $program ] && break; done; "
+    f"printf '%s' {shlex.quote(EXPRESSION)} | "
+    "HOME=/var/lib/hopbench $program -name rabbit@localhost -e 2>&1"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerContainer:
     """A broker that accepts connections: instances at ``url_inside``, this host at ``url_host``."""
 
-    instance: Instance
+    instance: DockerInstance
     url_inside: str
     url_host: str
     version: str
+
+    def census(self) -> Mapping[str, Held]:
+        """What each queue holds. Raises BrokerError where the node does not say."""
+        return read_census(self.instance.run("sh", "-c", _CENSUS))
 
     def stop(self) -> None:
         """End and remove it, with its messages."""

@@ -186,6 +186,12 @@ class DockerInstance:
             job = self._client.exec_create(self._id, ["cat", *_TABLES], stderr=False)
             return established(self._client.exec_start(job["Id"]).decode())
 
+    def run(self, *command: str) -> str:
+        """Run a command inside and return what it prints."""
+        with calling(f"run {command[0]}", where=self._where()):
+            job = self._client.exec_create(self._id, list(command))
+            return self._client.exec_start(job["Id"]).decode(errors="replace")
+
     def _where(self) -> str:
         return f"container {self.name} ({self._id[:12]})"
 

@@ -18,7 +18,7 @@ from typing import Any
 from runtime.clock import now_ns
 from runtime.errors import HopbenchError, LaunchError
 from runtime.images.build import COMPONENT, Images
-from runtime.launch import EngineEvent, Image, Instance, Spec
+from runtime.launch import EngineEvent, Image, Spec
 from runtime.launch.container import DockerInstance
 from runtime.launch.engine import (
     CONFLICT,
@@ -95,7 +95,7 @@ class DockerLauncher:
         """Containers find one another by name on the run's network."""
         return name
 
-    def start(self, spec: Spec) -> Instance:
+    def start(self, spec: Spec) -> DockerInstance:
         """Create a container and start it: two calls to the engine. Safe from several threads."""
         with self._lock:
             if self._closed:

@@ -43,8 +43,8 @@ WEBHOOK = {"kind": "webhook"}
 class Api:
     """Calls a platform as its operator."""
 
-    def __init__(self, url: str, access: Access, folder: Path) -> None:
-        self.url, self.access, self.folder = url, access, folder
+    def __init__(self, url: str, access: Access, folder: Path, broker: str) -> None:
+        self.url, self.access, self.folder, self.broker = url, access, folder, broker
         self.session = requests.Session()
         self.session.auth = (OPERATOR, access.password)
 
@@ -99,10 +99,18 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         place = Place(launcher, broker.url, broker.url, folder / "spans")
         platform = stack.enter_context(Platform(store, place))
         entrances, access = Entrances(broker.url), Access.new()
-        http = Server(create_app(platform, store, entrances, access))
+        app = create_app(
+            platform,
+            store,
+            entrances,
+            access,
+            spans=place.folder,
+            census=broker.census if isinstance(broker, RabbitNode) else None,
+        )
+        http = Server(app)
         stack.callback(http.close)
         stack.callback(entrances.close)
-        yield Api(http.url, access, folder)
+        yield Api(http.url, access, folder, request.param)
 
 
 def wait_for(look: Callable[[], object], what: str) -> Any:
@@ -158,6 +166,38 @@ def test_d8_over_the_quota_is_a_429(api: Api) -> None:
     assert (first.status_code, second.status_code) == (202, 429)
     assert 1 <= int(second.headers["Retry-After"]) <= 10
     api.do("POST", "/v1/flows/quota/stop")
+
+
+def test_d17_what_queues_hold(api: Api) -> None:
+    """What waits, what the container has, and what a step has sent back, by step."""
+    rebounds = """
+def process(msg, cfg, snapshot, context):
+    context.emit("rebound", "not now")
+"""
+    api.start("held", SLOW)
+    for number in range(4):
+        assert api.call("POST", "/hook/held", json=number).status_code == 202
+
+    def look() -> Any:
+        (queue,) = api.do("GET", "/v1/flows/held/queues")
+        return queue if queue["ready"] == 3 else None
+
+    queue = wait_for(look, "the step has the first message")
+    is_known = queue["unacknowledged"] is not None
+    assert (queue["unacknowledged"], queue["total"]) == ((1, 4) if is_known else (None, None))
+    assert is_known or api.broker == "nats"
+    assert (queue["step"], queue["consumers"], queue["rebounds"]) == ("s0", 1, 0)
+    api.do("POST", "/v1/flows/held/stop")
+    assert api.do("GET", "/v1/flows/held/queues") == []
+
+    api.start("back", PASS_ON, rebounds)
+    assert api.call("POST", "/hook/back", json=1).status_code == 202
+
+    def sent_back() -> list[int]:
+        return [queue["rebounds"] for queue in api.do("GET", "/v1/flows/back/queues")]
+
+    wait_for(lambda: sent_back() == [0, 1], "a rebound is counted for its step")
+    api.do("POST", "/v1/flows/back/stop")
 
 
 @pytest.mark.parametrize("kind", ["realtime", "ordinary"])
