@@ -25,7 +25,7 @@ def process(
     Raises what the evaluation raises, and ValueError where it is neither true nor false. Nothing
     (a member that the body does not have) is false, as in JSONata's own predicates.
     """
-    bindings = {"passthrough": msg["passthrough"]}
+    bindings = {"passthrough": msg.get("passthrough", {})}
     passes = _compiled(cfg["expression"]).evaluate(msg["body"], bindings)
     if passes is None or passes is False:
         return None

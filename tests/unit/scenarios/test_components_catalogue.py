@@ -104,6 +104,9 @@ def test_the_router_decides_each_message_anew(component: Load) -> None:
     config = {"expression": "$exists($passthrough.source)"}
     assert router.process(message({}, passthrough={"source": {"body": 1}}), config, {}) is not None
     assert router.process(message({}), config, {}) is None
+    # A step that was not given passthrough has messages without any.
+    without = {"body": {}, "headers": {}, "attachments": {}}
+    assert router.process(without, config, {}) is None
 
 
 @pytest.mark.parametrize("expression", ["total", "country", "[1]", "{}"])
