@@ -105,7 +105,7 @@ def test_the_router_decides_each_message_anew(component: Load) -> None:
     assert router.process(message({}, passthrough={"source": {"body": 1}}), config, {}) is not None
     assert router.process(message({}), config, {}) is None
     # A step that was not given passthrough has messages without any.
-    without = {"body": {}, "headers": {}, "attachments": {}}
+    without: dict[str, Any] = {"body": {}, "headers": {}, "attachments": {}}
     assert router.process(without, config, {}) is None
 
 
