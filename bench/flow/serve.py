@@ -90,14 +90,34 @@ def _described(choice: Choice) -> str:
     return f"steps as {steps} ({choice.launcher_reason}), {choice.broker} ({choice.broker_reason})"
 
 
+class _Told:
+    """Whether Ctrl-C or SIGTERM came. A second one is not needed, and changes nothing."""
+
+    def __init__(self) -> None:
+        self._came = threading.Event()
+        self._is_awaited = False
+
+    def wait(self) -> None:
+        """Return when one has come."""
+        self._is_awaited = True
+        self._came.wait()
+
+    def signalled(self, *_: object) -> None:
+        """One comes: who waits goes on, what is being opened is left at once."""
+        is_first = not self._came.is_set()
+        self._came.set()
+        if is_first and not self._is_awaited:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one is not needed, and changes nothing."""
-    event = threading.Event()
+def _told_to_stop() -> Iterator[_Told]:
+    """Take Ctrl-C and SIGTERM as what to wait for."""
+    told = _Told()
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(one, lambda *_: event.set()) for one in signals]
+    before = [signal.signal(one, told.signalled) for one in signals]
     try:
-        yield event
+        yield told
     finally:
         for one, handler in zip(signals, before, strict=True):
             signal.signal(one, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -114,6 +115,50 @@ def test_a_strangers_session(tmp_path: Path, options: str) -> None:
             assert (done.returncode, done.stderr) == (0, ""), shown.command
             assert is_as_shown(done.stdout, shown.output), f"{shown.command}\n{done.stdout}"
     assert process.returncode == 0, log.read_text()
+    assert not (store / "platform.json").exists()
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_platform(tmp_path: Path) -> None:
+    """After SIGKILL the next platform has the flow stopped, says why, and takes its operations."""
+    store, log = tmp_path / "platform", tmp_path / "serve.log"
+    command = "python -m bench flow serve --launcher process --broker nats"
+    with served(command, store, log) as process:
+        for shown in session("operate")[:4]:
+            assert run(shown.command, store).returncode == 0
+        process.kill()
+        process.wait(60)
+    assert "no platform runs" in run("python -m bench flow status", store).stderr
+    with served(command, store, tmp_path / "again.log"):
+        (flow,) = json.loads(run("python -m bench flow status --json", store).stdout)
+        assert (flow["state"], flow["steps"]) == ("stopped", [])
+        assert flow["reason"]
+        history = json.loads(run("python -m bench flow history greet --json", store).stdout)
+        assert all(action["ended_at"] for action in history)
+        assert run("python -m bench flow start greet", store).stdout == "greet: realtime, running\n"
+
+
+@pytest.mark.timeout(120)
+def test_told_to_stop_while_it_opens(tmp_path: Path) -> None:
+    """Ctrl-C before it serves ends it at once, in order, as the user's wish."""
+    store, log = tmp_path / "platform", tmp_path / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*(sys.executable, "-m", "bench", "flow", "serve"), "--launcher", "process"],
+            cwd=ROOT,
+            env=environment(store),
+            stderr=output,
+        )
+    deadline = time.monotonic() + START_S
+    while "steps as" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(60)
+    # It may have come to serve by then: that is an end in order, too.
+    assert code in {130, 0}, log.read_text()
+    assert "Traceback" not in log.read_text()
     assert not (store / "platform.json").exists()
 
 
