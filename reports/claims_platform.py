@@ -59,8 +59,8 @@ def switched_modes(claim: Claim, evidence: Evidence) -> Decision:
         return undecided(f"no whole pass through the phases of {claim.scenario} can be used")
     return Decision(
         Verdict.MET,
-        f"one published definition handled its messages as an ordinary flow, as a realtime one "
-        f"and as an ordinary one again, in {whole} passes with {messages} messages",
+        "one published definition handled its messages as an ordinary flow, as a realtime one and "
+        f"as an ordinary one again, in {_many(whole, 'pass', 'passes')} with {messages} messages",
         messages=messages,
     )
 
@@ -196,8 +196,8 @@ def calls_go_on(claim: Claim, evidence: Evidence) -> Decision:
         return undecided("no trigger was watched")
     return Decision(
         Verdict.MET,
-        f"process() of the trigger was called {calls} times in {starts} starts, again and again "
-        "until the load's end, by the same container",
+        f"process() of the trigger was called {calls} times in {_many(starts, 'start')}, again and "
+        "again until the load's end, by the same container",
         starts=starts, messages=calls,
     )  # fmt: skip
 
@@ -260,6 +260,10 @@ def single_copies(claim: Claim, evidence: Evidence) -> Decision:
     )  # fmt: skip
 
 
+def _many(count: int, one: str, more: str = "") -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {more or one + 's'}"
+
+
 def _is(claim: Claim, scenario: str) -> bool:
     return claim.scenario == scenario
 
@@ -306,6 +310,6 @@ def _in_every_pass(
             evidence.absence(claim.scenario) or "no message was observed that could show it"
         )
     return Decision(
-        Verdict.MET, f"in {shown} passes with {messages} messages: {words}",
+        Verdict.MET, f"in {_many(shown, 'pass', 'passes')} with {messages} messages: {words}",
         starts=shown * phases, messages=messages,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from reports import figures
 from reports.render import (
     anatomy,
     certificate,
+    events,
     flow,
     leads,
     machine,
@@ -55,6 +56,7 @@ def render_html(results: Mapping[str, Any]) -> str:
         "additivity": anatomy.additivity(results),
         "queues": queues.view(results),
         "sensitivity": sensitivity.maps(results),
+        "events": events.view(results),
         "length": _length(results),
         "volume": _volume(results),
         "scenarios": _scenarios(results),

@@ -116,6 +116,7 @@ def when(environment: Mapping[str, Any]) -> str:
 def claim_rows(results: Results) -> list[dict[str, Any]]:
     """One row a claim, as the table shows it."""
     figures = results.get("figures") or {}
+    events = {one["scenario"] for key in ("changes", "listeners") for one in results.get(key) or ()}
     rows = []
     for claim in results.get("claims") or ():
         scenario = str(claim.get("scenario") or "")
@@ -135,7 +136,7 @@ def claim_rows(results: Results) -> list[dict[str, Any]]:
             "gauge": gauge(claim),
             "reason": str(claim.get("reason") or ""),
             "scenario": scenario,
-            "anchor": anchor(scenario) if measured else "",
+            "anchor": anchor(scenario) if measured or scenario in events else "",
         })  # fmt: skip
     return rows
 
@@ -355,6 +356,8 @@ def cell_name(cell: Cell) -> str:
     if key.get("injected_delay_ms") is not None:
         delay = quantity(key["injected_delay_ms"], "ms")
         parts.append(f"{key['delayed_step']} delayed by {delay}")
+    if key.get("network_delay_ms") is not None:
+        parts.append(f"network {quantity(key['network_delay_ms'], 'ms')}")
     return ", ".join(parts) or "as written"
 
 

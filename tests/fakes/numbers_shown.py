@@ -19,7 +19,7 @@ VOID = {"meta", "link", "br", "input", "wbr", "hr"}
 N = r"-?\d[\d\u202f]*(?:\.\d+)?(?:e-?\d+)?"
 UNIT = (
     r"(?:ns|µs|us|ms/ms|ms|s|\u00d7|x|%|/s|MB·s/s|MB·s|s/s|MB|"
-    r"messages(?: a minute| a second)?|cores?)"
+    r"messages(?: a minute| a second)?|cores?|descriptors|threads)"
 )
 OF = (
     rf"(?:{N} starts?, {N} (?:messages?|executions?)"
@@ -31,7 +31,7 @@ NOUN = (
     r"(?:step starts|starts?|(?:warm |accepted |planned )?messages?|(?:planned |valid )?trials?|"
     r"(?:different |step )?containers?|cells?|connections?|different ids|different clocks|"
     r"(?:warm )?executions?|flows|(?:span )?records?|intervals|hops|claims|claims met|missed|"
-    r"undecided|\u00d7|steps|processes|bytes|mean)"
+    r"undecided|calls?|events?|times|copies|pass(?:es)?|\u00d7|steps|processes|bytes|mean)"
 )
 NAMES = re.compile(r"\bp(?:50|90|95|99)s?\b")
 """Quantiles by name."""
@@ -42,6 +42,7 @@ BEFORE = (
 PHRASES = (
     r"(?:^|(?<= ))\S*/\S*",  # a path or an address
     r"\bS\d+\b",
+    r"\brevision \d+\b",
     r"\bflow [0-9a-f]{16}\b",
     r"\b(?:trial|execution|hop|step|container|process|format|code|than) \[?\d+(?:, \d+)*\]?",
     rf"\b{N} (?:to {N} )?(?:KiB|MiB|GiB|B)\b",

@@ -33,7 +33,7 @@ PARTIAL: dict[str, Callable[[], dict[str, Any]]] = {
 
 SECTIONS = [
     "claims", "flow", "distribution", "warm-up", "modes", "length", "volume", "anatomy", "queues",
-    "sensitivity", "figures", "integrity", "meter", "floor", "environment", "problems",
+    "sensitivity", "soak", "figures", "integrity", "meter", "floor", "environment", "problems",
 ]  # fmt: skip
 
 
