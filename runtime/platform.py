@@ -69,7 +69,8 @@ class Platform:
         self._made = f"{time.time_ns():x}"
         self._scheduler = Scheduler()
         self._is_closed = False
-        recovery.recover(store, place)
+        self.recovered = recovery.recover(store, place)
+        """What an earlier platform had left, a line each; empty where it was closed."""
 
     # -- what changes nothing that runs ----------------------------------------------------------
 

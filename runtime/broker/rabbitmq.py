@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +33,7 @@ from runtime.errors import BrokerError, BrokerUnavailable, PublishRefused
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 _REPLY_TIMEOUT_S = 20.0
+_COUNT_HEADER = "x-delivery-count"
 _LONGEST_POLL_S = 5.0
 """pika's loop ends every poll after this time by itself: longer waits need no timer."""
 
@@ -154,10 +154,10 @@ class RabbitBroker:
 
     def hasten(self, topology: Topology) -> int:
         """Publish what waits for its delay's end to its queue, each taken off when it is there."""
-        from runtime.broker.rabbitmq_queues import delay_name
+        from runtime.broker import rabbitmq_queues
 
         count = 0
-        for name in (delay_name(topology.exchange, delay) for delay in topology.delays_ms):
+        for name in rabbitmq_queues.delay_names(topology):
             try:
                 self.depth(name)
             except BrokerUnavailable:
@@ -166,21 +166,20 @@ class RabbitBroker:
                 # There is such a queue only where something waited.
                 continue
             while (found := self._get(name, auto_ack=False)) is not None:
-                key, delivery = found
-                answers: list[tuple[bool, int]] = []
-                route = Route(topology.exchange, key)
-                headers = dict(delivery.message.headers)
-                # Of quorum queues, and none of the publisher's.
-                headers.pop("x-delivery-count", None)
-                message = delivery.message._replace(headers=headers)
-                self.publish(route, message, partial(_file, answers))
-                if not self.settle(_REPLY_TIMEOUT_S) or not answers[0][0]:
-                    raise PublishRefused(
-                        "a message that was to come later has no room", where=f"key {key!r}"
-                    )
-                self._admin.basic_ack(delivery.tag)
+                self._put(Route(topology.exchange, found[0]), found[1].message)
+                self._admin.basic_ack(found[1].tag)
                 count += 1
         return count
+
+    def _put(self, route: Route, message: Message) -> None:
+        """Publish what had waited in a quorum queue, without that one's header, and wait."""
+        answers: list[bool] = []
+        headers = {key: message.headers[key] for key in message.headers if key != _COUNT_HEADER}
+        self.publish(
+            route, message._replace(headers=headers), lambda taken, _: answers.append(taken)
+        )
+        if not self.settle(_REPLY_TIMEOUT_S) or not answers[0]:
+            raise PublishRefused("what was to come later has no room", where=f"key {route.key!r}")
 
     def settle(self, timeout_s: float) -> bool:
         """Wait for the outstanding confirms."""
@@ -446,11 +445,6 @@ def _nothing() -> None:
 
 def _ignore(_frame: Any) -> None:
     """The answer to a get that nobody waits for."""
-
-
-def _file(answers: list[tuple[bool, int]], accepted: bool, learned_ns: int) -> None:
-    """A settlement that is looked at later."""
-    answers.append((accepted, learned_ns))
 
 
 def _delivery(method: Any, properties: Any, body: bytes, delivered_ns: int) -> Delivery:

@@ -39,7 +39,7 @@ def declare(rpc: Rpc, channel: Any, topology: Topology) -> None:
 def delete(rpc: Rpc, channel: Any, topology: Topology) -> None:
     """Delete the queues and the exchange; AMQP counts deleting what is absent as done."""
     names = [queue.name for queue in topology.queues]
-    names += [delay_name(topology.exchange, delay_ms) for delay_ms in topology.delays_ms]
+    names += delay_names(topology)
     # Without an answer each, but for the last: one channel's requests are worked off in order.
     for name in names[:-1]:
         channel.queue_delete(name)
@@ -56,6 +56,11 @@ def delete(rpc: Rpc, channel: Any, topology: Topology) -> None:
 def delay_name(exchange: str, delay_ms: int) -> str:
     """The name of the exchange, and of the queue, that hold a flow's messages back so long."""
     return f"{exchange}.after-{delay_ms}-ms"
+
+
+def delay_names(topology: Topology) -> list[str]:
+    """The names of all queues that may hold a flow's messages back."""
+    return [delay_name(topology.exchange, delay_ms) for delay_ms in topology.delays_ms]
 
 
 def declare_delay(rpc: Rpc, channel: Any, exchange: str, delay_ms: int) -> None:

@@ -16,6 +16,10 @@ from runtime.store.failures import Failure
 from runtime.wiring import Wiring
 from runtime.worker.snapshots import EVENT_HEADER
 
+MOST_FAILURES = 10_000
+"""Of one flow. Beyond, errors stay in their queue; when that is full, steps wait to be rid of them,
+so that a flow in which everything fails comes to rest, and does not fill the disk.
+"""
 _BATCH = 32
 _POLL_S = 0.02
 _POLLS = 250
@@ -28,6 +32,8 @@ class Collector:
         self._broker = broker
         self._store = store
         self._flow = flow
+        self._held: list[Delivery] = []
+        self._is_bounded = True
         self._queues = (wiring.error_queue, wiring.snapshot_queue)
 
     def subscribe(self) -> None:
@@ -43,10 +49,13 @@ class Collector:
             while len(batch) < _BATCH and (more := self._broker.receive(0.0)) is not None:
                 batch.append(more)
             self._keep(batch)
+            self._keep_reports()
             delivery = self._broker.receive(0.0)
+        self._keep_reports()
 
     def finish(self) -> None:
         """Keep what has been published by steps that have ended. Raises FlowError."""
+        self._is_bounded = False
         for _ in range(_POLLS):
             self.turn(0.0)
             if not any(self._broker.depth(queue).ready for queue in self._queues):
@@ -60,18 +69,31 @@ class Collector:
         )
 
     def _keep(self, batch: list[Delivery]) -> None:
-        failures = []
+        reports = [one for one in batch if EVENT_HEADER not in one.message.headers]
+        self._keep_snapshots([one for one in batch if EVENT_HEADER in one.message.headers])
+        self._held += reports
+
+    def _keep_reports(self) -> None:
+        """Keep the errors in hand, where there is room for them."""
+        if not self._held:
+            return
+        if self._is_bounded and self._store.failures.count(self._flow) >= MOST_FAILURES:
+            return
+        self._store.failures.add(self._flow, [read_failure(one.message) for one in self._held])
+        for delivery in self._held:
+            self._broker.ack(delivery)
+        self._held.clear()
+
+    def _keep_snapshots(self, batch: list[Delivery]) -> None:
+        # Of one step's snapshots, the last one counts.
         snapshots: dict[str, dict[str, Any]] = {}
+        failures = []
         for delivery in batch:
-            if EVENT_HEADER not in delivery.message.headers:
-                failures.append(read_failure(delivery.message))
-                continue
             try:
                 step, snapshot = read_snapshot(delivery.message)
             except InputError as error:
                 failures.append(Failure("", str(error)))
             else:
-                # Of one step's snapshots, the last one counts.
                 snapshots[step] = snapshot
         for step, snapshot in snapshots.items():
             try:

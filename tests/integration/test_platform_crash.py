@@ -97,6 +97,7 @@ def test_a_killed_platform_is_put_in_order(url: str, tmp_path: Path, kind: str, 
         assert (entry.reason or "").startswith("the platform ended while the flow was")
         assert "3 messages that waited are among its errors" in (entry.reason or "")
         assert world.failed("flow") == sent
+        assert any(said.startswith("flow flow: ") for said in world.platform.recovered)
         outcomes = {one.operation: one.outcome for one in world.platform.history("flow")}
         assert outcomes.get("stop") == (Outcome.INTERRUPTED if ended == "stopping" else None)
         assert _processes_of(folder) == []

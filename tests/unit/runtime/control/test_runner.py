@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.broker import Message, Route
-from runtime.control import lifecycle
+from runtime.control import collector, lifecycle
 from runtime.control.plan import outline
 from runtime.errors import BrokerUnavailable, FlowError, InputError, LaunchError, StateError
 from runtime.flows import Definition
@@ -191,6 +191,36 @@ def test_what_is_no_error_report_is_kept_all_the_same(world: World, server: Memo
         world.platform.retry(FLOW, world.platform.errors(FLOW)[0].id)
 
 
+def test_a_flow_in_which_all_fails_does_not_fill_the_disk(
+    world: World, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound errors stay in their queue, until some are gone; a stop keeps all."""
+    monkeypatch.setattr(collector, "MOST_FAILURES", 2)
+    world.publish(FLOW, "a=pass")
+    world.platform.start(FLOW)
+    route = Route(world.platform.entry_route(FLOW).exchange, "errors")
+    broker = server.connect("", name="test")
+
+    def fail(number: int) -> None:
+        broker.publish(route, Message(b'{"error": "%d"}' % number, {}))
+
+    fail(1)
+    wait_for(lambda: len(world.platform.errors(FLOW)) == 1)
+    fail(2)
+    wait_for(lambda: len(world.platform.errors(FLOW)) == 2)
+    fail(3)
+    wait_for(lambda: not server.queues[f"{route.exchange}.errors"])
+    snapshot = b'{"step": "a", "snapshot": {"n": 1}}'
+    broker.publish(Route(route.exchange, "snapshots"), Message(snapshot, {"snapshotEvent": "s"}))
+    wait_for(lambda: world.store.snapshots.load(FLOW, "a") == {"n": 1})
+    assert [one.error for one in world.platform.errors(FLOW)] == ["1", "2"]
+    world.store.failures.remove(FLOW, [world.platform.errors(FLOW)[0].id])
+    wait_for(lambda: [one.error for one in world.platform.errors(FLOW)] == ["2", "3"])
+    fail(4)
+    world.platform.stop(FLOW)
+    assert [one.error for one in world.platform.errors(FLOW)] == ["2", "3", "4"]
+
+
 def test_a_second_platform_finds_nothing_to_recover(world: World, launcher: MemoryLauncher) -> None:
     """A platform that was closed leaves a store that needs no recovery, and no message behind."""
     world.publish(FLOW, "a=pass")
@@ -201,4 +231,5 @@ def test_a_second_platform_finds_nothing_to_recover(world: World, launcher: Memo
     again = Platform(world.store, world.place)
     assert again.status(FLOW).entry.reason == "the platform was closed"
     assert len(again.errors(FLOW)) == 2
+    assert again.recovered == ()
     again.close()
