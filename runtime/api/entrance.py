@@ -90,7 +90,9 @@ class Entrances:
                 raise BrokerUnavailable("the platform is being stopped", where=exchange)
             entrance = self._open.get(exchange)
             if entrance is None or not entrance.take(call):
-                entrance = self._open[exchange] = Entrance(self._broker_url, exchange, self._idle_s)
+                entrance = self._open[exchange] = Entrance(
+                    self._broker_url, exchange, self._idle_s, after=entrance
+                )
                 entrance.take(call)
 
     def forget(self, call: Call) -> None:
@@ -114,8 +116,12 @@ class Entrances:
 class Entrance:
     """The thread that calls one flow. Takes calls until it has ended."""
 
-    def __init__(self, broker_url: str, exchange: str, idle_s: float) -> None:
+    def __init__(
+        self, broker_url: str, exchange: str, idle_s: float, *, after: Entrance | None
+    ) -> None:
+        """Begin when the one before has ended: that one removes the queue for replies."""
         self._broker_url, self._exchange, self._idle_s = broker_url, exchange, idle_s
+        self._after = after
         queue_name = f"{exchange}.{REPLY_KEY}"
         self._replies = Topology(
             exchange, (Queue(queue_name, *_REPLIES),), (Binding(REPLY_KEY, queue_name),)
@@ -160,6 +166,9 @@ class Entrance:
         error: HopbenchError = BrokerUnavailable(
             "the platform is being stopped", where=self._exchange
         )
+        if self._after is not None:
+            self._after.join()
+            self._after = None
         try:
             broker = connect(self._broker_url, name=f"hopbench calls {self._exchange}")
             with self._lock:
