@@ -42,7 +42,7 @@ JUDGES: Mapping[str, Judge] = MappingProxyType({
     "single_copies": platform.single_copies,
     "uptime_s": observed.uptime_s,
     "execution_s": measured.execution_s,
-    "resource_ratio": measured.resource_ratio,
+    "break_even_rate": measured.break_even_rate,
     "end_to_end_ms": measured.end_to_end_ms,
     "hop_mean_ms": measured.hop_mean_ms,
     "overhead_per_hop_ms": measured.overhead_per_hop_ms,
@@ -59,7 +59,7 @@ WITHOUT_VALID_TRIALS = frozenset({
 """Metrics for which a trial that is not valid can be a counter-example."""
 
 SHOWN_FOR_PROCESSES = frozenset({
-    "execution_s", "resource_ratio", "hop_mean_ms", "overhead_per_hop_ms", "warm_up_s",
+    "execution_s", "break_even_rate", "hop_mean_ms", "overhead_per_hop_ms", "warm_up_s",
 })  # fmt: skip
 """Metrics whose figure is worth showing where a claim about containers met mere processes."""
 

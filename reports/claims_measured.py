@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from reports import measures, resources
+from reports.break_even import balances
 from reports.cells import Cell
 from reports.evidence import Evidence
 from reports.render.numbers import size
-from reports.stats import MIN_STARTS, Estimate, Samples, can_give, mean, needed, quantiles, ratio
+from reports.stats import MIN_STARTS, Estimate, Samples, can_give, mean, needed, quantiles
 from reports.sums import OPEN, additivity
 from reports.verdict import (
     Decision,
@@ -200,76 +201,42 @@ def execution_band_ms(claim: Claim, evidence: Evidence) -> Decision:
     return resting_on(slowest, verdict, reason)
 
 
-def resource_ratio(claim: Claim, evidence: Evidence) -> Decision:
-    """Cost per message of an ordinary flow over that of a realtime one, at one arrival rate.
+def break_even_rate(claim: Claim, evidence: Evidence) -> Decision:
+    """Up to which arrival rate an ordinary flow costs less: in all resources, the least decides.
 
-    Met or missed when container-, CPU- and MB-seconds all say so; where they disagree, the
-    statement as it stands is undecided, and the reason says which speaks for it and which against.
+    The limit is the lowest rate that is asked about: met where ordinary is cheaper in every
+    resource up to a rate above it, missed where a realtime flow is cheaper in one even there.
     """
     target = claim.target
     if target is None:
         return undecided(NO_TARGET)
-    names = (
-        str(claim.parameters.get("ordinary", "ordinary")),
-        str(claim.parameters.get("realtime", "realtime")),
-    )
+    names = tuple(str(claim.parameters.get(mode, mode)) for mode in ("ordinary", "realtime"))
     for name in names:
         absence = evidence.absence(name)
         if absence is not None:
             return undecided(absence)
-    ordinary, realtime = evidence.cells[names[0]][0], evidence.cells[names[1]][0]
-    rate_hz = float(claim.parameters.get("at_rate_hz", 1 / 60))
-    ours = resources.per_message(ordinary)
-    if ours is None:
-        return undecided("the ordinary scenario's cost per message is not known")
-    theirs, work = resources.per_message_at(realtime, rate_hz)
-    idle_seen = resources.idle_per_second(realtime)[resources.CPU].count > 0
-    found: dict[str, Estimate] = {}
-    words: list[str] = []
-    for kind in resources.COSTS:
-        estimate = ratio(ours[kind], theirs[kind], evidence.bootstrap)
-        if estimate is None:
-            words.append(f"{_words(kind)} not measured")
-            continue
-        found[kind] = estimate
-        if kind == resources.CPU and not idle_seen:
-            even = "at most: no time without load was watched"
+    cells = [evidence.cells[name][0] for name in names]
+    found: list[Estimate] = []
+    words, lacking = [], []
+    for one in balances(cells[0], cells[1], evidence.bootstrap):
+        what = _words(one.kind)
+        if one.always:
+            words.append(f"{what} at any rate")
+        elif one.per_minute is None:
+            lacking.append(what)
         else:
-            even = _break_even((ours[kind], theirs[kind], work[kind]), rate_hz, evidence)
-        both = [mean(samples[kind], evidence.bootstrap) for samples in (ours, theirs)]
-        unit = resources.UNITS[kind]
-        shown = " to ".join(describe(one, unit) for one in both if one is not None)
-        words.append(f"{_words(kind)} {shown}, which is {describe(estimate, 'x')}; {even}")
-    # Without idle time only an upper bound of the CPU ratio is known: it can meet, not miss.
-    lacking = [
-        _words(kind)
-        for kind in resources.COSTS
-        if kind not in found
-        or (kind == resources.CPU and not idle_seen and side(found[kind], target) != Verdict.MET)
-    ]
+            found.append(one.per_minute)
+            words.append(f"{what} up to {describe(one.per_minute, target.unit)}")
+    reason = f"by arrival rate, an ordinary message costs less in {'; '.join(words) or 'nothing'}"
     if lacking:
-        return undecided(f"not measured: {', '.join(lacking)}; {'; '.join(words)}")
-    sides = {kind: side(estimate, target) for kind, estimate in found.items()}
-    worst = max(found.values(), key=lambda estimate: estimate.value)
-    reason = f"per message at {number(rate_hz * 60)} a minute, ordinary to realtime: "
-    verdict = Verdict.UNDECIDED
-    if len(set(sides.values())) == 1:
-        verdict = sides[resources.CPU]
-    else:
-        less = [_words(kind) for kind, one in sides.items() if one is Verdict.MET]
-        more = [_words(kind) for kind, one in sides.items() if one is Verdict.MISSED]
-        open_ = [_words(kind) for kind, one in sides.items() if one is Verdict.UNDECIDED]
-        reason = (
-            f"the resources disagree: less in {_list(less)}, more in {_list(more)}"
-            f"{f', open in {_list(open_)}' if open_ else ''}; {reason}"
-        )
-    if Verdict.UNDECIDED in sides.values():
-        words.append(why_open(list(found.values()), target))
-    return resting_on(worst, verdict, reason + "; ".join(words))
-
-
-def _list(words: list[str]) -> str:
-    return " and ".join(words) or "none"
+        return undecided(f"no break-even is known of {' and '.join(lacking)}; {reason}")
+    if not found:
+        return Decision(Verdict.MET, reason)
+    least = min(found, key=lambda estimate: estimate.value)
+    verdict = all_of([side(estimate, target) for estimate in found])
+    if verdict is Verdict.UNDECIDED:
+        reason += f"; {why_open(found, target)}"
+    return resting_on(least, verdict, reason)
 
 
 def _worst_cell(
@@ -342,19 +309,3 @@ def _words(kind: str) -> str:
         resources.CPU: "CPU-seconds",
         resources.MB: "MB-seconds",
     }.get(kind, kind)
-
-
-def _break_even(costs: tuple[Samples, Samples, Samples], rate_hz: float, evidence: Evidence) -> str:
-    """The arrival rate at which an ordinary message costs what a realtime one does.
-
-    ``costs`` are an ordinary message's, a realtime one's at the rate, and the part of the latter
-    that is work. At the rate sought, ordinary cost beyond that work is idle cost over the rate.
-    """
-    ours, theirs, work = costs
-    fixed = float(work.values.mean()) if work.count else 0.0
-    idle = replace(theirs, values=60 * rate_hz * (theirs.values - fixed))
-    beyond = replace(ours, values=ours.values - fixed)
-    if beyond.values.mean() <= 0 or idle.values.mean() <= 0:
-        return "no break-even"
-    found = ratio(idle, beyond, evidence.bootstrap)
-    return f"break-even at {describe(found, 'messages a minute')}" if found else "no break-even"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reports import measures
+from reports.break_even import break_even
 from reports.cell_figures import cell_figures
 from reports.cells import Cell
 from reports.certificate_file import FILE, read_certificate, speaks_for
@@ -77,6 +78,7 @@ def analyse(run_dir: Path) -> Results:
             if evidence.cells[scenario.name] and evidence.cells[scenario.name][0].ordinary
         },
         "comparison": comparison(evidence),
+        "break_even": break_even(evidence, ("ordinary", "realtime")),
         "changes": changes(evidence),
         "listeners": listeners(evidence),
         "leaks": leaks(evidence),

@@ -9,7 +9,16 @@ from markupsafe import Markup
 
 from reports.render import svg
 from reports.render.anatomy import badge
-from reports.render.numbers import Reading, absent, counted, number, of_stat, reading, rests_on
+from reports.render.numbers import (
+    Reading,
+    absent,
+    counted,
+    number,
+    of_stat,
+    of_value,
+    reading,
+    rests_on,
+)
 from reports.render.views import Results, anchor
 
 Row = dict[str, Any]
@@ -35,6 +44,22 @@ def view(results: Results) -> Row:
         ],
         **{name: _copies(listeners, name, width) for name, width in _WIDTHS.items()},
     }
+
+
+def break_even(results: Results) -> list[Row]:
+    """One row a resource: what it costs either way, and at which rate that is the same."""
+    labels = {
+        "container_seconds": "Container-seconds", "cpu_seconds": "CPU-seconds",
+        "mb_seconds": "Memory (MB-seconds)",
+    }  # fmt: skip
+    return [
+        {
+            "label": labels.get(str(row.get("resource")), str(row.get("resource"))),
+            "figures": [of_value(row.get(key)) for key in ("ordinary", "idle_per_second", "work")],
+            "rate": absent("at any rate") if row.get("always") else of_value(row.get("per_minute")),
+        }
+        for row in results.get("break_even") or ()
+    ]
 
 
 def _change(change: Mapping[str, Any]) -> Row:

@@ -186,6 +186,7 @@ def _modes(results: Results, realtime: Found | None, ordinary: Found | None) -> 
     view["resources"] = views.resource_rows(
         results, realtime.cell if realtime else None, ordinary.cell if ordinary else None
     )
+    view["break_even"] = events.break_even(results)
     view["measured"] = realtime is not None or ordinary is not None
     view["claim"] = views.claim(results, "S8")
     return view

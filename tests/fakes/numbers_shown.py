@@ -18,7 +18,7 @@ from reports.render.numbers import NO_INTERVAL, key_of
 VOID = {"meta", "link", "br", "input", "wbr", "hr"}
 N = r"-?\d[\d\u202f]*(?:\.\d+)?(?:e-?\d+)?"
 UNIT = (
-    r"(?:ns|µs|us|ms/ms|ms|s|\u00d7|x|%|/s|MB·s/s|MB·s|s/s|MB|"
+    r"(?:/min|ns|µs|us|ms/ms|ms|s|\u00d7|x|%|/s|MB·s/s|MB·s|s/s|MB|"
     r"messages(?: a minute| a second)?|cores?|descriptors|threads)"
 )
 OF = (

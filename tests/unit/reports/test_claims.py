@@ -135,7 +135,7 @@ def test_a_closed_loop_decides_nothing(both: Run, metric: str) -> None:
 
 def test_a_closed_loop_beside_the_one_that_is_asked_for(both: Run) -> None:
     """A claim that rests on two scenarios is open when the other one's load is a closed loop."""
-    both.ask("resource_ratio", "ordinary", ordinary="ordinary", realtime="realtime")
+    both.ask("break_even_rate", "ordinary", ordinary="ordinary", realtime="realtime")
     amend(both.root / "run.json", lambda r: r["scenarios"][0]["load"].update(loop="closed"))
     both.assert_is("undecided", "the load of scenario realtime is a closed loop")
 
@@ -314,17 +314,13 @@ def test_execution_needs_three(tmp_path: Path) -> None:
     run.assert_is("undecided", "fewer than 3 starts decide nothing")
 
 
-def test_resource_ratio(both: Run) -> None:
-    """S8: cheaper a message when few arrive, dearer when many do; each verdict is possible."""
-    ask = {"limit": 1.0, "unit": "x"}
-    both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=1 / 60).assert_is(
-        "met", "break-even at"
-    )
-    both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=50.0).assert_is(
-        "missed", "break-even at"
-    )
-    both.ask("resource_ratio", "ordinary", **ask, at_rate_hz=100 / 60)
-    both.assert_is("undecided", "the resources disagree: less in container-seconds and MB-seconds")
+def test_break_even_rate(both: Run) -> None:
+    """S8: true below the break-even rates, false above them; each verdict is possible."""
+    ask = {"unit": "/min", "upper": False}
+    both.ask("break_even_rate", "ordinary", **ask, limit=1 / 60).assert_is("met", "up to")
+    both.ask("break_even_rate", "ordinary", **ask, limit=100_000.0).assert_is("missed", "up to")
+    rate = both.claim["value"]
+    both.ask("break_even_rate", "ordinary", **ask, limit=rate).assert_is("undecided", "up to")
 
     def without_ordinary(trial: Json) -> None:
         if trial["scenario"] == "ordinary":
