@@ -102,6 +102,12 @@ class Broker(Protocol):
         that the broker keeps it. Each delay that is used must be in the topology's ``delays_ms``.
         """
 
+    def seal(self, topology: Topology) -> None:
+        """Let no message into these queues any more; what is in them stays. Absent is fine.
+
+        Publishes are refused, or break the connection that makes them. Only to be deleted next.
+        """
+
     def hasten(self, topology: Topology) -> int:
         """Let what was published later come now, to who subscribes through this connection.
 

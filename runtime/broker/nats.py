@@ -116,6 +116,10 @@ class NatsBroker:
             lambda: self._queues.delete(topology), f"deleting {topology.exchange!r}"
         )
 
+    def seal(self, topology: Topology) -> None:
+        """Let the queues' streams listen to no subject of the flow any more."""
+        self._connection.run(lambda: self._queues.seal(topology), f"sealing {topology.exchange!r}")
+
     def depth(self, queue: str) -> QueueDepth:
         """Messages that no consumer has, and consumers. BrokerError when there is no such queue."""
         return self._connection.run(

@@ -45,8 +45,7 @@ class Queues:
             await self._manager.add_stream(
                 StreamConfig(
                     name=stream,
-                    # Without any, the stream would take messages to its own name.
-                    subjects=subjects or [f"hopbench.unbound.{stream}"],
+                    subjects=subjects or [_unbound(stream)],
                     retention=RetentionPolicy.WORK_QUEUE,
                     discard=DiscardPolicy.NEW,
                     storage=StorageType.FILE,
@@ -58,6 +57,15 @@ class Queues:
                 await self._manager.consumer_info(stream, wire.CONSUMER)
             except NotFoundError:
                 await self._create_consumer(stream, seen=0)
+
+    async def seal(self, topology: Topology) -> None:
+        """Take the queues' subjects from them; what is stored keeps its own."""
+        for queue in topology.queues:
+            stream = wire.token(queue.name)
+            with contextlib.suppress(NotFoundError):
+                config = (await self._manager.stream_info(stream)).config
+                config.subjects = [_unbound(stream)]
+                await self._manager.update_stream(config)
 
     async def delete(self, topology: Topology) -> None:
         """Delete the queues' streams; one that is absent counts as deleted."""
@@ -178,3 +186,8 @@ class Queues:
         )
         events = json.loads((await answer).data)["events"]
         return sum(event["type"] == "eg" for event in events)
+
+
+def _unbound(stream: str) -> str:
+    """The subject of a stream that is bound to nothing: without any, it would take its own name."""
+    return f"hopbench.unbound.{stream}"

@@ -105,6 +105,10 @@ class RabbitBroker:
         rabbitmq_queues.delete(self._rpc, self._admin_channel(), topology)
         self._delays.clear()
 
+    def seal(self, topology: Topology) -> None:
+        """Delete the exchange alone: nothing leads to the queues any more."""
+        self.delete(Topology(topology.exchange, (), ()))
+
     def depth(self, queue: str) -> QueueDepth:
         """Passive declare: messages ready, and consumers. BrokerError where there is no queue."""
         channel = self._admin_channel()

@@ -694,6 +694,26 @@ def test_what_was_to_come_later_can_be_hastened(
     wait_for(lambda: broker.depth(queue).ready == 1)
 
 
+def test_sealed_queues_take_nothing_and_keep_what_they_have(
+    open_broker: Open, broker: Broker, delaying: Topology
+) -> None:
+    """What was accepted before is there to be consumed; nothing is accepted after."""
+    route, queue = Route(delaying.exchange, "to.a"), delaying.queues[0].name
+    assert publish(broker, route, b"before") == [True]
+    administrator = open_broker()
+    administrator.seal(delaying)
+    with contextlib.suppress(BrokerUnavailable):
+        assert publish(open_broker(), route, b"after") == [False]
+    assert administrator.depth(queue).ready == 1
+    administrator.subscribe(queue, prefetch=2)
+    delivery = receive(administrator)
+    assert delivery.message.body == b"before"
+    administrator.ack(delivery)
+    assert administrator.receive(QUIET_S) is None
+    administrator.delete(delaying)
+    administrator.seal(delaying)
+
+
 def test_there_is_nothing_to_hasten_where_nothing_was_delayed(
     broker: Broker, delaying: Topology
 ) -> None:

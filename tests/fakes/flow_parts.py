@@ -72,6 +72,11 @@ class MemoryBroker:
                 each(accepted, time.monotonic_ns())
         return True
 
+    def seal(self, topology: Topology) -> None:
+        """Remove what leads to the queues."""
+        for binding in topology.bindings:
+            self._server.bindings.pop((topology.exchange, binding.key), None)
+
     def hasten(self, _topology: Topology) -> int:
         """Nothing is ever published later here."""
         return 0
