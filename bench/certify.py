@@ -16,10 +16,9 @@ from bench.environment import ROOT
 from bench.request import Request
 from bench.stage import Stage
 from scenarios.files import COMPONENTS, load_catalogue
-from scenarios.model import Freeze, Loop, NetworkDelay, Scenario
+from scenarios.model import Freeze, Loop, Scenario
 
 FOLDER = ROOT / "scenarios" / "certify"
-DELAYS_MS = (0.0, 1.0, 5.0, 10.0, 50.0)
 FLOOR_MESSAGES = 100
 QUICK_FREEZE = 1 / 3
 """What a freeze, and the load around it, is scaled by in the quick profile."""
@@ -54,23 +53,9 @@ def certificate_scenarios(components_root: Path, *, quick: bool) -> tuple[Scenar
     found = load_catalogue(FOLDER, components_root)
     return (
         found["component-delay"],
-        *network_delays(found["network-delay"]),
+        found["network-delay"],
         *loops(shortened(found["freeze"]) if quick else found["freeze"]),
         *twice(found["same"]),
-    )
-
-
-def network_delays(scenario: Scenario) -> tuple[Scenario, ...]:
-    """The scenario with each delay of its one network fault."""
-    (fault,) = scenario.faults
-    return tuple(
-        replace(
-            scenario,
-            name=f"{scenario.name}-{delay_ms:g}",
-            title=f"{scenario.title}: {delay_ms:g} ms",
-            faults=(NetworkDelay(fault.step, delay_ms),),
-        )
-        for delay_ms in DELAYS_MS
     )
 
 

@@ -19,6 +19,7 @@ from bench.stage import Stage
 from runtime.clock import now_ns
 from runtime.errors import HopbenchError
 from runtime.launch import Instance
+from runtime.message import NETWORK_DELAY_HEADER
 from scenarios.faults import FREEZE, NETWORK_DELAY
 from scenarios.model import Fault, Freeze, NetworkDelay
 
@@ -35,12 +36,18 @@ class Proxy:
     instance: Instance
     url: str
     ready_ns: int
+    folder: Path
 
     @property
     def place(self) -> str:
         """``host:port``, as services have it."""
         parts = urlsplit(self.url)
         return f"{parts.hostname}:{parts.port}"
+
+    def problems(self) -> tuple[str, ...]:
+        """What it could not delay as it was asked to."""
+        path = self.folder / "problems.txt"
+        return tuple(path.read_text(encoding="utf-8").splitlines()) if path.exists() else ()
 
 
 class Freezer:
@@ -90,7 +97,8 @@ class Freezer:
             try:
                 instance.freeze()
                 at_ns = now_ns()
-                self._leaving.wait(max(0, due_ns + round(fault.for_s * 1e9) - now_ns()) / 1e9)
+                # From here: how long the engine took to freeze it is not taken from its freeze.
+                self._leaving.wait(fault.for_s)
                 until_ns = now_ns()
             finally:
                 instance.thaw()
@@ -133,10 +141,11 @@ def _start_proxy(stage: Stage, fault: NetworkDelay, name: str, folder: Path) -> 
     launcher, upstream = stage.launcher, urlsplit(stage.place.url_inside)
     # Every container has a network of its own; processes stay on this host's loopback.
     listen = "0.0.0.0" if launcher.isolates else "127.0.0.1"  # noqa: S104
+    asked = f"{upstream.scheme}:{NETWORK_DELAY_HEADER}"
     spec = bare_spec(
         launcher, f"{name}-proxy-{fault.step}", folder, "proxy.py",
         listen, upstream.hostname or "", str(upstream.port or _PORTS[upstream.scheme]),
-        str(fault.delay_ms),
+        asked if fault.delay_ms is None else str(fault.delay_ms),
     )  # fmt: skip
     instance = launcher.start(replace(spec, role="service"))
     try:
@@ -146,4 +155,4 @@ def _start_proxy(stage: Stage, fault: NetworkDelay, name: str, folder: Path) -> 
         raise
     user, mark, _ = upstream.netloc.rpartition("@")
     netloc = f"{user}{mark}{launcher.host_name(spec.name)}:{port}"
-    return Proxy(fault.step, instance, upstream._replace(netloc=netloc).geturl(), now_ns())
+    return Proxy(fault.step, instance, upstream._replace(netloc=netloc).geturl(), now_ns(), folder)

@@ -24,10 +24,10 @@ from runtime.spans import OK, PROCESS, Spool
 
 FORMAT = 1
 FILE = "meter.json"
-PAIRS, QUICK_PAIRS = 20, 8
+PAIRS, QUICK_PAIRS = 40, 8
 MESSAGES = 15
 """Of one batch: short enough that drift is the same on both sides of a pair."""
-RATE_HZ = 100.0
+RATE_HZ = 150.0
 ROUNDS = 400
 BATCHES, WRITES = 60, 100
 _PORT = 7711

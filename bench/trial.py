@@ -306,6 +306,8 @@ class _Trial:
         """Note each network delay, and that the trial is no good where its proxy has ended."""
         for proxy in proxies.values():
             self.seen.faults.append(delay_document(proxy, now_ns()))
+            for problem in proxy.problems():
+                self.seen.blame(f"the proxy of step {proxy.step}, {problem}")
             if not proxy.instance.alive():
                 said = proxy.instance.logs(last=5) or "nothing"
                 self.seen.blame(f"the proxy of step {proxy.step} ended; it last said: {said}")

@@ -63,6 +63,7 @@ def cell_figures(cell: Cell, floor: FloorHops, bootstrap: Bootstrap) -> Json:
             "api_delay_ms": cell.message_cell.api_delay_ms,
             "delayed_step": cell.message_cell.delayed_step,
             "injected_delay_ms": cell.message_cell.injected_delay_ms,
+            "network_delay_ms": cell.message_cell.network_delay_ms,
         },
         "starts": cell.starts,
         "trials": len(cell.parts),

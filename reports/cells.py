@@ -76,6 +76,8 @@ class Cell:
         injected = self.message_cell.injected_delay_ms
         if injected is not None:
             words += f", {self.message_cell.delayed_step} delayed by {injected:g} ms"
+        if self.message_cell.network_delay_ms is not None:
+            words += f", network {self.message_cell.network_delay_ms:g} ms"
         return words
 
     def samples(self, measure: Measure, *, cold: bool = False) -> Samples:

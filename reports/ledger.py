@@ -46,6 +46,7 @@ def _row(
             "api_delay_ms": message_cell.api_delay_ms,
             "delayed_step": message_cell.delayed_step,
             "injected_delay_ms": message_cell.injected_delay_ms,
+            "network_delay_ms": message_cell.network_delay_ms,
         },
         "trials": len(trials),
         "valid": sum(trial.valid for trial in trials),

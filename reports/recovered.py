@@ -1,7 +1,9 @@
 """Whether known delays, injected into a component or into the network, are found where they are.
 
-The scenarios are known by what they are, not by name: message cells with delays and no fault, or a
-network delay as the only fault. A delay of 0, through the same component or proxy, is the baseline.
+The scenarios are known by what they are, not by name: message cells with delays of the component
+and no fault, or with delays of the network, which is then the only fault. All delays are in each
+start, so that they are compared within starts; starts differ from each other by more than the
+bound. A delay of 0, through the same component or proxy, is the baseline.
 Decided by each start's p50: a mean of twenty messages is moved by one that met a busy processor. It
 is given beside, and decides nothing. Executions are taken from the actual send: how late the load
 generator was has nothing to do with what was injected.
@@ -9,7 +11,7 @@ generator was has nothing to do with what was injected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import measures
@@ -19,14 +21,10 @@ from reports.executions import Executions, Floats
 from reports.measures import Mask
 from reports.records import ScenarioRecord
 from reports.shown import (
-    ByStart,
     Check,
-    Figure,
     Json,
-    Of,
     Shown,
     all_of,
-    apart,
     average,
     figure_of,
     median,
@@ -41,7 +39,6 @@ DELAYS_MS = (1.0, 5.0, 10.0, 50.0)
 NETWORK_DELAY = "network delay"
 
 Measure = Callable[[Executions, Mask], Floats]
-Compare = Callable[[ByStart, ByStart, Of], Figure | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ def bound_ms(expected_ms: float) -> float:
 
 
 def component_delays(evidence: Evidence) -> Check:
-    """Delays inside a component: all in each start, so compared within starts."""
+    """Delays inside a component."""
     check = "component-delays", "Known delays in a component are recovered"
     scenarios = [s for s in evidence.run.scenarios if _in_component(s)]
     if not scenarios:
@@ -71,7 +68,7 @@ def component_delays(evidence: Evidence) -> Check:
         Place("component time", lambda rows, mask: measures.process(rows, step, mask), 1),
         Place("execution", measures.uncorrected, 1),
     )
-    rows = _rows(by_delay, places, paired)
+    rows = _rows(by_delay, places)
     return _check(check, rows, evidence, scenarios)
 
 
@@ -81,12 +78,9 @@ def network_delays(evidence: Evidence) -> Check:
     scenarios = [s for s in evidence.run.scenarios if _in_network(s)]
     if not scenarios:
         return Check(*check, Shown.UNDECIDED, "no scenario with delays in the network was run")
-    by_delay = {}
-    for scenario in scenarios:
-        assert scenario.faults is not None
-        for cell in evidence.cells[scenario.name]:
-            by_delay[scenario.faults[0].delay_ms] = cell
-    step = _middle(list(by_delay.values()), scenarios[0])
+    cells = evidence.cells[scenarios[0].name]
+    by_delay = {cell.message_cell.network_delay_ms: cell for cell in cells}
+    step = _middle(cells, scenarios[0])
     into, out = step, step + 1
     places = (
         Place("hop into the step", lambda rows, mask: measures.hop(rows, into, mask).total, 1),
@@ -95,7 +89,7 @@ def network_delays(evidence: Evidence) -> Check:
         Place("of it, until delivered", lambda rows, mask: _way(rows, out, mask), 1),
         Place("execution, twice the delay", measures.uncorrected, 2),
     )
-    rows = _rows(by_delay, places, apart)
+    rows = _rows(by_delay, places)
     return _check(check, rows, evidence, scenarios)
 
 
@@ -124,7 +118,9 @@ def _in_component(scenario: ScenarioRecord) -> bool:
 
 
 def _in_network(scenario: ScenarioRecord) -> bool:
-    return bool(scenario.faults) and [f.kind for f in scenario.faults or ()] == [NETWORK_DELAY]
+    delays = {cell.network_delay_ms for cell in scenario.message_cells}
+    kinds = [fault.kind for fault in scenario.faults or ()]
+    return kinds == [NETWORK_DELAY] and len(delays - {None}) > 1
 
 
 def _middle(cells: Sequence[Cell], scenario: ScenarioRecord | None = None) -> int:
@@ -136,20 +132,16 @@ def _middle(cells: Sequence[Cell], scenario: ScenarioRecord | None = None) -> in
     return ids.index(named) if named in ids else len(ids) // 2
 
 
-def _rows(
-    by_delay: dict[float | None, Cell], places: Sequence[Place], compare: Compare
-) -> list[Json]:
+def _rows(by_delay: Mapping[float | None, Cell], places: Sequence[Place]) -> list[Json]:
     """A row for each delay and place; one that was not measured is undecided."""
     return [
-        _row(by_delay.get(delay_ms), by_delay.get(0.0), delay_ms, place, compare)
+        _row(by_delay.get(delay_ms), by_delay.get(0.0), delay_ms, place)
         for delay_ms in DELAYS_MS
         for place in places
     ]
 
 
-def _row(
-    cell: Cell | None, baseline: Cell | None, delay_ms: float, place: Place, compare: Compare
-) -> Json:
+def _row(cell: Cell | None, baseline: Cell | None, delay_ms: float, place: Place) -> Json:
     expected_ms = place.times * delay_ms
     limit_ms = bound_ms(expected_ms)
     row: Json = {
@@ -160,7 +152,7 @@ def _row(
     if cell is None or baseline is None:
         return row
     above, below = by_start(cell, place.measure), by_start(baseline, place.measure)
-    figure, beside = compare(above, below, median), compare(above, below, average)
+    figure, beside = paired(above, below, median), paired(above, below, average)
     if figure is None or beside is None:
         return row
     error = figure.minus(expected_ms)

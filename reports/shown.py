@@ -123,7 +123,9 @@ def average(values: Floats) -> float:
     return float(values.mean())
 
 
-def paired(above: ByStart, below: ByStart, of: Of, unit: str = "ms") -> Figure | None:
+def paired(
+    above: ByStart, below: ByStart, of: Of, unit: str = "ms", confidence: float = CONFIDENCE
+) -> Figure | None:
     """Mean over starts of the difference within each; None where no start has both."""
     both = [s for s in above if s in below and above[s].size and below[s].size]
     if not both:
@@ -133,7 +135,7 @@ def paired(above: ByStart, below: ByStart, of: Of, unit: str = "ms") -> Figure |
     if len(both) < MIN_STARTS:
         return Figure(value, None, None, unit, len(both), messages)
     error = float(differences.std(ddof=1)) / math.sqrt(len(both))
-    half = _t(len(both) - 1, CONFIDENCE) * error
+    half = _t(len(both) - 1, confidence) * error
     return Figure(value, value - half, value + half, unit, len(both), messages)
 
 

@@ -140,6 +140,18 @@ def delay_headers(step: str | None, delay_ms: float | None) -> dict[str, str | i
     return {} if step is None or not delay_ms else {DELAY_HEADER: f"{step}={delay_ms}"}
 
 
+NETWORK_DELAY_HEADER = "x-eio-meta-hopbench-network-delay"
+"""Read by the proxy between a step and its broker, and carried along like all of its kind."""
+
+
+def network_delay_headers(delay_ms: float | None) -> dict[str, str | int]:
+    """Headers that ask such a proxy to hold this message back; none without a delay.
+
+    A delay of 0 is said, too: a message that says nothing was forgotten.
+    """
+    return {} if delay_ms is None else {NETWORK_DELAY_HEADER: f"{delay_ms:g}"}
+
+
 def carried(headers: Mapping[str, str | int]) -> dict[str, str | int]:
     """Headers that a step hands on: ``x-eio-meta-*`` and ``reply_to``."""
     return {

@@ -12,7 +12,7 @@ from runtime.model import Component, FlowType, Step
 from runtime.quantities import DURATION_MS, RATE, SIZE
 from runtime.steps import read_step
 from scenarios.document import Document
-from scenarios.faults import read_faults
+from scenarios.faults import check_network_delays, read_faults
 from scenarios.model import (
     Arrivals,
     Axes,
@@ -148,6 +148,8 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
         document.problem(("phases",), "cannot be combined with [vary]")
     _check_lengths(document, scenario)
     _check_delays(document, scenario)
+    varied = vary is not None and vary.has("network_delay")
+    check_network_delays(document, scenario.faults, varied=varied)
     return scenario
 
 
@@ -234,6 +236,7 @@ def _axes(table: Table) -> Axes:
         api_delay_ms=table.quantities("api_delay", DURATION_MS, zero=True),
         delayed_step=table.words("delayed_step"),
         injected_delay_ms=table.quantities("injected_delay", DURATION_MS, zero=True),
+        network_delay_ms=table.quantities("network_delay", DURATION_MS, zero=True),
     )
     for one, other in (("delayed_step", "injected_delay"), ("injected_delay", "delayed_step")):
         if table.has(one) and not table.has(other):

@@ -60,6 +60,7 @@ class Axes:
     An empty tuple: that axis is not varied. Flows of n containers are made of the first step, the
     middle steps repeated in turn, and the last step. ``delayed_step`` and ``injected_delay_ms`` go
     together: the runtime delays that step's ``process`` by so much, whatever its component does.
+    ``network_delay_ms`` is for the one step whose network delay is as each message asks.
     """
 
     containers: tuple[int, ...] = ()
@@ -67,6 +68,7 @@ class Axes:
     api_delay_ms: tuple[float, ...] = ()
     delayed_step: tuple[str, ...] = ()
     injected_delay_ms: tuple[float, ...] = ()
+    network_delay_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,12 @@ class Freeze:
 class NetworkDelay:
     """A fault: a step reaches the broker through a proxy that holds back each byte by ``delay_ms``.
 
-    In both directions: what the step publishes, and what is delivered to it.
+    In both directions: what the step publishes, and what is delivered to it. None: each message is
+    held back by what its own cell asks (``MessageCell.network_delay_ms``).
     """
 
     step: str
-    delay_ms: float
+    delay_ms: float | None
 
 
 Fault = Freeze | NetworkDelay
@@ -159,11 +162,16 @@ class MessageCell:
     api_delay_ms: float | None = None
     delayed_step: str | None = None
     injected_delay_ms: float | None = None
+    network_delay_ms: float | None = None
 
     @property
     def delay_ms(self) -> float:
-        """How much longer an execution of this cell takes than one without any delay."""
-        return (self.api_delay_ms or 0.0) + (self.injected_delay_ms or 0.0)
+        """How much longer an execution of this cell takes than one without any delay.
+
+        The network's is met twice: on the way into its step, and on the way out.
+        """
+        own = (self.api_delay_ms or 0.0) + (self.injected_delay_ms or 0.0)
+        return own + 2 * (self.network_delay_ms or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +226,14 @@ class Scenario:
             for step in self.axes.delayed_step
             for delay_ms in self.axes.injected_delay_ms
         ) or ((None, None),)
-        return tuple(MessageCell(p, d, *i) for p in payloads for d in delays for i in injected)
+        network: tuple[float | None, ...] = self.axes.network_delay_ms or (None,)
+        return tuple(
+            MessageCell(p, d, *i, n)
+            for p in payloads
+            for d in delays
+            for i in injected
+            for n in network
+        )
 
     def in_phase(self, phase: Phase) -> Scenario:
         """The scenario as one of its phases runs it."""

@@ -24,11 +24,16 @@ class Cell(NamedTuple):
     api_delay_ms: float | None
     delayed_step: str | None = None
     injected_delay_ms: float | None = None
+    network_delay_ms: float | None = None
 
     @property
     def delay_ms(self) -> float:
-        """How much longer an execution of this cell takes than one without any delay."""
-        return (self.api_delay_ms or 0.0) + (self.injected_delay_ms or 0.0)
+        """How much longer an execution of this cell takes than one without any delay.
+
+        The network's is met twice: on the way into its step, and on the way out.
+        """
+        own = (self.api_delay_ms or 0.0) + (self.injected_delay_ms or 0.0)
+        return own + 2 * (self.network_delay_ms or 0.0)
 
 
 class Job(NamedTuple):

@@ -18,7 +18,7 @@ from bench.load.schedule import Arrival, build_schedule, deal
 from runtime.broker import Broker, Message, Route
 from runtime.clock import clock_id, now_ns
 from runtime.errors import MeasurementError
-from runtime.message import Ids, delay_headers, encode_headers
+from runtime.message import Ids, delay_headers, encode_headers, network_delay_headers
 from runtime.spans import FIRST, LOAD_STEP, OK, REFUSED, SEND, Spool
 
 Sent = Callable[[float, int, bool], None]
@@ -90,7 +90,9 @@ class _Sender:
         self._base = int.from_bytes(os.urandom(4), "big") << 32
         self._fillers = [_filler(job, index) for index in range(len(job.cells))]
         self._extras = [
-            delay_headers(cell.delayed_step, cell.injected_delay_ms) for cell in job.cells
+            delay_headers(cell.delayed_step, cell.injected_delay_ms)
+            | network_delay_headers(cell.network_delay_ms)
+            for cell in job.cells
         ]
         self._look_ns = self._turn_ns = 0
 

@@ -73,7 +73,7 @@ def test_everything_is_measured(certified: tuple[Path, int]) -> None:
     assert all(row["recovered"] and row["recovered_mean"] for row in rows)
     # What is injected is there whatever the load: it is never less, and 50 ms are not hidden.
     assert all(row["recovered"]["value"] > 40 for row in rows if row["delay_ms"] == 50)
-    assert len(checks["a-against-a"]["rows"]) == 2
+    assert len(checks["a-against-a"]["rows"]) == 4
     assert checks["probe-overhead"]["rows"][0]["figure"]["messages"] > 100
     assert checks["conservation"]["verdict"] == "shown", checks["conservation"]["reason"]
     assert {row["verdict"] for row in checks["clocks"]["rows"]} <= {"shown", "undecided"}

@@ -121,10 +121,12 @@ def _plans() -> list[_Setup]:
         rate_hz=RATE_HZ,
     )  # fmt: skip
     setups = [_Setup(delays, [])]
-    for delay_ms in DELAYS_MS:
-        fault = {"kind": "network delay", "step": "wait", "delay_ms": delay_ms}
-        plan = Plan(f"network-delay-{delay_ms:g}", "Delay", steps=STEPS, messages=24, starts=4)
-        setups.append(_Setup(plan, [fault]))
+    asking = {"kind": "network delay", "step": "wait", "delay_ms": None}
+    network = Plan(
+        "network-delay", "Delays", steps=STEPS, network=DELAYS_MS, messages=24, starts=4,
+        rate_hz=RATE_HZ,
+    )  # fmt: skip
+    setups.append(_Setup(network, [asking]))
     for loop in ("open", "closed"):
         fault = {
             "kind": "freeze", "step": "wait", "after_s": FREEZE_AT_S, "for_s": FREEZE_FOR_S,
@@ -141,12 +143,13 @@ def _trial(setup: _Setup, *, index: int, at_ns: int, rng: np.random.Generator) -
     plan, faults, loop = setup.plan, setup.faults, setup.loop
     trial = make_trial(plan, None, index=index, at_ns=at_ns, rng=rng)
     begin = int(trial.meta["load_start_ns"])
-    count = plan.messages * len(plan.delays)
-    cell = rng.permutation(np.repeat(np.arange(len(plan.delays)), plan.messages))
-    asked_ms = np.array([plan.delays[c] or 0.0 for c in cell])
-    gap_ns = np.rint(S / RATE_HZ + asked_ms * MS).astype(np.int64)
+    cells = [(asked, network) for asked in plan.delays for network in plan.network]
+    count = plan.messages * len(cells)
+    cell = rng.permutation(np.repeat(np.arange(len(cells)), plan.messages))
+    asked_ms, network_ms = (np.array([cells[c][i] or 0.0 for c in cell]) for i in (0, 1))
+    gap_ns = np.rint(S / RATE_HZ + (asked_ms + 2 * network_ms) * MS).astype(np.int64)
     intended = begin + 10 * MS + np.concatenate([[0], np.cumsum(gap_ns)[:-1]])
-    network_ns, frozen = 0, (0, 0)
+    network_ns, frozen = np.rint(network_ms * MS).astype(np.int64), (0, 0)
     for fault in faults:
         if fault["kind"] == "freeze":
             frozen = (
@@ -155,7 +158,6 @@ def _trial(setup: _Setup, *, index: int, at_ns: int, rng: np.random.Generator) -
             )
             done = {"kind": "freeze", "step": "wait", "at_ns": frozen[0], "until_ns": frozen[1]}
         else:
-            network_ns = round(fault["delay_ms"] * MS)
             done = {"kind": "network delay", "step": "wait", "at_ns": at_ns, "until_ns": begin}
         trial.meta["faults"] = [done]
     trial.spans = _walk(
@@ -171,7 +173,7 @@ def _walk(
     intended: Int,
     cell: npt.NDArray[np.intp],
     asked_ms: npt.NDArray[np.float64],
-    network_ns: int,
+    network_ns: Int,
     frozen: tuple[int, int],
     *,
     closed: bool,
@@ -204,14 +206,14 @@ def _walk(
         for step in range(3):
             delivered = handed + int(transit[(n + step) % count])
             if step == WAIT:
-                delivered = max(delivered + network_ns, free)
+                delivered = max(delivered + int(network_ns[n]), free)
                 if frozen[0] <= delivered < frozen[1]:
                     delivered = frozen[1] + int(transit[n])
             if step > WAIT:
-                delivered += network_ns
+                delivered += int(network_ns[n])
             entry = delivered + int(inside[n])
             ended = entry + (int(own_ns[n]) if step == WAIT else 50_000)
-            free = ended if step == WAIT and not network_ns else free
+            free = ended if step == WAIT else free
             records.append(base | {
                 "kind": PROCESS, "step": step, "aux": int(step < 2), "message": ids[step],
                 "instance": step, "t0_ns": delivered, "t1_ns": entry, "t2_ns": ended,

@@ -53,6 +53,7 @@ class Plan:
     messages: int = 200
     payloads: tuple[int, ...] = (1024,)
     delays: tuple[float | None, ...] = (None,)
+    network: tuple[float | None, ...] = (None,)
     containers: tuple[int | None, ...] = (None,)
     starts: int = 5
     floor_per_start: bool = False
@@ -237,7 +238,7 @@ def make_trial(
     from tests.fakes.flows import ordinary, realtime
 
     steps = chain(plan, containers)
-    cells = [{"payload_bytes": p, "api_delay_ms": d} for p in plan.payloads for d in plan.delays]
+    cells = _message_cells(plan)
     flow = "-".join(step["id"] for step in steps)
     meta: Json = {
         "index": index, "scenario": plan.name, "flow_type": plan.flow_type, "flow": flow,
@@ -269,6 +270,15 @@ def kinds() -> dict[str, int]:
             "LOAD_STEP": LOAD_STEP}  # fmt: skip
 
 
+def _message_cells(plan: Plan) -> list[Json]:
+    cells = [{"payload_bytes": p, "api_delay_ms": d} for p in plan.payloads for d in plan.delays]
+    return [
+        cell if network is None else cell | {"network_delay_ms": network}
+        for cell in cells
+        for network in plan.network
+    ]
+
+
 def _describe_plan(plan: Plan) -> Json:
     """A plan as ``run.json`` lists its scenario."""
     return {
@@ -278,8 +288,7 @@ def _describe_plan(plan: Plan) -> Json:
         "load": {"arrivals": "constant" if plan.flow_type == "ordinary" else "poisson",
                  "rate_hz": plan.rate_hz, "messages": plan.messages,
                  "payload_bytes": plan.payloads[0]},
-        "message_cells": [{"payload_bytes": p, "api_delay_ms": d}
-                          for p in plan.payloads for d in plan.delays],
+        "message_cells": _message_cells(plan),
         "start_cells": list(plan.containers), "starts": plan.starts,
     }  # fmt: skip
 

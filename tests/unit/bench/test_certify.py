@@ -19,25 +19,25 @@ def by_prefix(prefix: str, *, quick: bool = False) -> list[Scenario]:
     return [scenario for scenario in found if scenario.name.startswith(prefix)]
 
 
-@pytest.mark.parametrize("prefix", ["network-delay", "freeze", "same"])
+@pytest.mark.parametrize("prefix", ["freeze", "same"])
 def test_variants_differ_in_one_respect(prefix: str) -> None:
     """But for name, title and the one thing that is varied, variants are equal."""
     first, *others = by_prefix(prefix)
     assert others
     for other in others:
         alike = replace(
-            other, name=first.name, title=first.title, faults=first.faults,
+            other, name=first.name, title=first.title,
             load=replace(other.load, loop=first.load.loop),
         )  # fmt: skip
         assert alike == first
-        assert (other.faults != first.faults) == (prefix == "network-delay")
         assert (other.load.loop != first.load.loop) == (prefix == "freeze")
 
 
 def test_every_delay_that_the_certificate_needs_is_measured() -> None:
     """The analysis looks for these delays, and for 0: both kinds of scenario have them all."""
-    network = [scenario.faults[0] for scenario in by_prefix("network-delay")]
-    assert {f.delay_ms for f in network if isinstance(f, NetworkDelay)} == {0.0, *DELAYS_MS}
+    (network,) = by_prefix("network-delay")
+    assert network.faults == (NetworkDelay("wait", None),)
+    assert set(network.axes.network_delay_ms) == {0.0, *DELAYS_MS}
     (component,) = by_prefix("component-delay")
     assert set(component.axes.api_delay_ms) == {0.0, *DELAYS_MS}
 

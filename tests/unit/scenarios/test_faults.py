@@ -75,6 +75,16 @@ def test_each_step_is_delayed_by_each_delay(tmp_path: Path) -> None:
     assert [cell.delay_ms for cell in cells] == [0.0, 5.0, 0.0, 5.0]
 
 
+def test_messages_of_a_start_ask_for_network_delays(tmp_path: Path) -> None:
+    """Without a delay of its own, a fault holds each message as its cell says: in and out."""
+    found = load(tmp_path, VARIED + ASKING)
+    assert found.faults == (NetworkDelay("action", None),)  # type: ignore[attr-defined]
+    cells = found.message_cells()  # type: ignore[attr-defined]
+    assert [cell.network_delay_ms for cell in cells] == [0.0, 5.0]
+    assert [cell.delay_ms for cell in cells] == [0.0, 10.0]
+    assert fault_document(found.faults[0])["delay_ms"] is None  # type: ignore[attr-defined]
+
+
 def test_a_loop_is_open_unless_it_is_asked_for_closed(tmp_path: Path) -> None:
     """A closed loop is a choice, and one of several generators cannot be one."""
     assert load(tmp_path).load.loop is Loop.OPEN  # type: ignore[attr-defined]
@@ -93,6 +103,8 @@ def test_only_what_keeps_running_can_be_frozen(tmp_path: Path) -> None:
 
 
 FREEZE = '[[faults]]\nkind = "freeze"\nstep = "{step}"\nafter = "1 s"\nfor = "{time}"\n'
+ASKING = '[[faults]]\nkind = "network delay"\nstep = "action"\n'
+VARIED = '[vary]\nnetwork_delay = ["0 ms", "5 ms"]\n'
 DELAY = '[[faults]]\nkind = "network delay"\nstep = "action"\ndelay = "5 ms"\n'
 
 
@@ -103,6 +115,13 @@ DELAY = '[[faults]]\nkind = "network delay"\nstep = "action"\ndelay = "5 ms"\n'
         (FREEZE.format(step="action", time="0 s"), "'0 s' is too small; it must be above 0"),
         (DELAY + DELAY, "'action' is delayed already"),
         ('[[faults]]\nkind = "fire"\nstep = "action"\n', "'fire' is unknown"),
+        (ASKING, r"faults\[0\].delay: is required: there is no \[vary\] network_delay"),
+        (VARIED, "vary.network_delay: says nothing without a fault of kind"),
+        (VARIED + DELAY, "vary.network_delay: says nothing without a fault of kind"),
+        (
+            VARIED + ASKING + ASKING.replace("action", "source"),
+            r"faults\[1\].delay: is required: only one step can do without",
+        ),
         ('[vary]\ndelayed_step = ["action"]\n', "says nothing without injected_delay"),
         ('[vary]\ninjected_delay = ["1 ms"]\n', "says nothing without delayed_step"),
         (
