@@ -36,6 +36,7 @@ REPLY_WITHIN_S = 30.0
 MOST_WAITING = 16
 """Requests that wait for a reply; each holds a thread of the server."""
 _LONGEST_WAIT_S = 300.0
+_INSTEAD = {FlowState.STOPPED: "Start it first", FlowState.SUSPENDED: "Resume it first"}
 _UP = (FlowState.RUNNING, FlowState.SLEEPING)
 _SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
 _ERROR_HEADER = "x-eio-error-response"
@@ -94,7 +95,7 @@ class Webhook:
         if entry.state not in _UP or entry.running is None:
             raise StateError(
                 f"flow {entry.name!r} is {entry.state}, and takes no calls",
-                remedy="Resume it first" if entry.state == FlowState.SUSPENDED else "Start it",
+                remedy=_INSTEAD.get(entry.state, "Call again when it runs"),
             )
         with self._lock:
             version = self._versions.get(entry.name)
@@ -124,10 +125,26 @@ class Webhook:
             )
             refuse(error, 429, {"Retry-After": str(math.ceil(wait_s))})
 
-    def _hand_in(self, flow: str, call: Call) -> None:
+    def _hand_in(self, flow: str, call: Call) -> Call:
+        """Return the call that was taken: another one where a publish has changed the queues."""
+        if self._is_taken(flow, call):
+            return call
+        self._callable(known(self._store, flow))
+        route = self._control.entry_route(flow)
+        if route != call.route:
+            moved = Call(route, call.message, call.ids, call.wants_reply)
+            if self._is_taken(flow, moved):
+                return moved
+        raise PublishRefused(
+            "the first queue is full",
+            where=f"flow {flow}",
+            remedy="Call again when its steps have caught up",
+        )
+
+    def _is_taken(self, flow: str, call: Call) -> bool:
         self._doors.submit(call)
         try:
-            accepted = call.accepted.result(CONFIRM_TIMEOUT_S)
+            return call.accepted.result(CONFIRM_TIMEOUT_S)
         except TooLate:
             self._doors.forget(call)
             raise BrokerUnavailable(
@@ -137,16 +154,9 @@ class Webhook:
             # An exchange that is gone breaks the connection: it went with its flow.
             self._callable(known(self._store, flow))
             raise
-        if not accepted:
-            self._callable(known(self._store, flow))
-            raise PublishRefused(
-                "the first queue is full",
-                where=f"flow {flow}",
-                remedy="Call again when its steps have caught up",
-            )
 
     def _reply(self, flow: str, call: Call, within_s: float) -> Response:
-        self._hand_in(flow, call)
+        call = self._hand_in(flow, call)
         try:
             message = call.reply.result(within_s)
         except TooLate:

@@ -9,7 +9,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from runtime.api.entrance import Call
 from runtime.api.webhook import MOST_WAITING
+from runtime.broker import Route
 from runtime.errors import BrokerUnavailable
 from runtime.message import SIZE_LIMIT_BYTES, decode_body, decode_ids
 from runtime.store import Store
@@ -96,6 +98,29 @@ def test_a_flow_that_went_meanwhile(
     response = client.post(HOOK, json={})
     assert response.status_code == 409
     assert "stopped" in response.text
+
+
+def test_queues_that_changed_meanwhile(
+    client: FlaskClient,
+    doors: FakeDoors,
+    control: FakeControl,
+    flow: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a publish has taken the queue away, the call goes to the one that took its place."""
+    new = Route("hopbench.new", "0.first")
+
+    def submit(call: Call) -> None:
+        doors.accepts = call.route == new
+        monkeypatch.setattr(control, "entry_route", lambda _flow: new)
+        FakeDoors.submit(doors, call)
+
+    monkeypatch.setattr(doors, "submit", submit)
+    doors.answer = {"body": "Hello"}
+    response = client.post(f"/hook/{flow}?reply=1", json={})
+    assert (response.status_code, response.json) == (200, "Hello")
+    old, moved = doors.calls
+    assert old.message == moved.message
 
 
 @pytest.mark.parametrize("kind", ["none", "interval"])
