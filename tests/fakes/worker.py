@@ -63,6 +63,8 @@ class BrokerInHand:
 
     def declare(self, topology: Topology) -> None: ...  # noqa: D102
     def delete(self, topology: Topology) -> None: ...  # noqa: D102
+    def seal(self, topology: Topology) -> None: ...  # noqa: D102
+    def hasten(self, topology: Topology) -> int: ...  # type: ignore[empty-body]  # noqa: D102
     def subscribe(self, queue: str, *, prefetch: int) -> None: ...  # noqa: D102
     def receive(self, timeout_s: float) -> Delivery | None: ...  # noqa: D102
     def settle(self, timeout_s: float) -> bool: ...  # type: ignore[empty-body]  # noqa: D102
