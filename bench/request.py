@@ -114,7 +114,12 @@ def _scenario(scenario: Scenario, request: Request) -> dict[str, Any]:
         "message_cells": [asdict(cell) for cell in scenario.message_cells()],
         "start_cells": list(scenario.start_cells()),
         "phases": [
-            {"name": phase.name, "flow_type": str(phase.flow_type)} for phase in scenario.phases
+            {
+                "name": phase.name,
+                "flow_type": str(phase.flow_type),
+                "rate_hz": phase.rate_hz or load.rate_hz,
+            }
+            for phase in scenario.phases
         ],
         "observe": list(scenario.observe.fields),
         "unprompted": scenario.unprompted,

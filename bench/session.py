@@ -76,6 +76,9 @@ class _Ledger:
             self._valid.add(label)
         elif outcome.only_late:
             self._late.append((label, line))
+            if plan.phase is not None:
+                # A phase is not made again; a rate that cannot be sent here is what it shows.
+                self._valid.add(label)
         else:
             self._problems.append(line)
         if "fatal" in document:

@@ -111,7 +111,7 @@ def changes(evidence: Evidence) -> list[Json]:
             "phases": [_phase(evidence, scenario, index) for index in range(len(scenario.phases))],
         }
         for scenario in evidence.run.scenarios
-        if scenario.phases and evidence.stored(scenario.name)
+        if scenario.phases and not scenario.ladder and evidence.stored(scenario.name)
     ]
 
 

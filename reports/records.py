@@ -156,6 +156,7 @@ class PhaseRecord:
 
     name: str
     flow_type: str
+    rate_hz: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +259,13 @@ class ScenarioRecord:
     def planned_trials(self) -> int:
         """Trials that a complete run has of this scenario."""
         return self.starts * len(self.start_cells) * max(1, len(self.phases or ()))
+
+    @property
+    def ladder(self) -> bool:
+        """Whether its phases are one flow at different rates."""
+        phases = self.phases or ()
+        alike = len({phase.flow_type for phase in phases}) == 1
+        return alike and len({phase.rate_hz for phase in phases}) == len(phases) > 1
 
     @property
     def shows_events(self) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from reports import measures
 from reports.break_even import break_even
+from reports.capacity import capacity
 from reports.cell_figures import cell_figures
 from reports.cells import Cell
 from reports.certificate_file import FILE, read_certificate, speaks_for
@@ -79,6 +80,7 @@ def analyse(run_dir: Path) -> Results:
         },
         "comparison": comparison(evidence),
         "break_even": break_even(evidence, ("ordinary", "realtime")),
+        "capacity": capacity(evidence),
         "changes": changes(evidence),
         "listeners": listeners(evidence),
         "leaks": leaks(evidence),

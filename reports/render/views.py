@@ -31,6 +31,8 @@ DECIDING_API_MS = (80.0, 350.0)
 PER_HOP_MS = 15.0
 """What a hop may take on average (S11, S12)."""
 
+EVENTS = ("capacity", "changes", "listeners")
+"""Members of the results that hold scenarios without cells of figures."""
 VERDICTS = {"met": ("✓", "met"), "missed": ("✕", "missed"), "undecided": ("?", "undecided")}
 
 
@@ -116,7 +118,7 @@ def when(environment: Mapping[str, Any]) -> str:
 def claim_rows(results: Results) -> list[dict[str, Any]]:
     """One row a claim, as the table shows it."""
     figures = results.get("figures") or {}
-    events = {one["scenario"] for key in ("changes", "listeners") for one in results.get(key) or ()}
+    events = {one["scenario"] for key in EVENTS for one in results.get(key) or ()}
     rows = []
     for claim in results.get("claims") or ():
         scenario = str(claim.get("scenario") or "")

@@ -40,8 +40,8 @@ def load_s(scenario: Scenario, profile: str) -> float:
 def test_the_files_are_named_after_their_scenarios(catalogue: dict[str, Scenario]) -> None:
     """``bench run NAME`` finds the file by the name."""
     assert list(catalogue) == [
-        "length", "listen-careless", "listen-guarded", "ordinary", "realtime", "redeploy",
-        "sensitivity", "soak", "switch", "volume-and-api", "warmup",
+        "capacity", "length", "listen-careless", "listen-guarded", "ordinary", "realtime",
+        "redeploy", "sensitivity", "soak", "switch", "volume-and-api", "warmup",
     ]  # fmt: skip
     assert all(name in scenario.path for name, scenario in catalogue.items())
     assert all(set(scenario.profiles) == {"quick", "full"} for scenario in catalogue.values())
