@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +268,53 @@ def test_a_stop_under_load_is_told(api: Api) -> None:
     api.do("POST", "/v1/flows/going/start")
     assert api.call("POST", "/hook/going", json=1).status_code == 202
     api.do("POST", "/v1/flows/going/stop")
+
+
+def test_a_publish_under_load_loses_nothing(api: Api) -> None:
+    """What a call was told is accepted comes through, also while other queues take over."""
+    tells = "def process(msg, cfg, snapshot):\n    raise ValueError(msg['body'])\n"
+    api.start("moves", PASS_ON, tells)
+    accepted: set[int] = set()
+    statuses: set[int] = set()
+    numbers = itertools.count()
+    is_over = threading.Event()
+
+    def post() -> None:
+        auth = (OPERATOR, api.access.password)
+        while not is_over.is_set():
+            number = next(numbers)
+            answer = requests.post(f"{api.url}/hook/moves", json=number, auth=auth, timeout=60)
+            statuses.add(answer.status_code)
+            if answer.status_code == 202:
+                accepted.add(number)
+            # Errors are kept in a database: that is what this load has to leave room for.
+            time.sleep(0.02)
+
+    def reached(count: int) -> bool:
+        return len(accepted) > count
+
+    threads = [threading.Thread(target=post) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_for(partial(reached, 10), "some calls")
+    definition = api.do("GET", "/v1/flows/moves/versions")[0]["definition"]
+    for max_length in (5000, 6000):
+        definition["steps"][0]["max_length"] = max_length
+        api.do("PUT", "/v1/flows/moves/draft", json=definition)
+        api.do("POST", "/v1/flows/moves/publish")
+        enough = len(accepted) + 5
+        wait_for(partial(reached, enough), "calls after it")
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert statuses <= {202, 409, 503}
+
+    def told() -> set[int]:
+        errors = api.do("GET", "/v1/flows/moves/errors")
+        return {int(one["error"].removeprefix("ValueError: ")) for one in errors}
+
+    wait_for(lambda: told() >= accepted, "all that was accepted has come through")
+    api.do("POST", "/v1/flows/moves/stop")
 
 
 def test_a_component_asks_as_the_official_runtime_does(api: Api) -> None:
