@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench.agenda import Fixed, InTurn, plan_trials
-from bench.outcome import Outcome
+from bench.outcome import Outcome, Plan
+from bench.precision import Wish
+from runtime.errors import InputError
 from scenarios.files import CATALOGUE, COMPONENTS, load_scenario
 from scenarios.model import Scenario
+from tests.fakes.runs import ask
 
 LATE = ["the load generator was late by 60.0 ms (p99)"]
 
@@ -91,10 +97,10 @@ def test_phases_stay_together_in_their_order() -> None:
     for seed in range(5):
         plans = plan_trials((scenario("redeploy"), scenario("warmup")), "quick", seed)
         phased = [plan for plan in plans if plan.phase is not None]
-        assert [plan.phase for plan in phased] == [0, 1] * 3
+        assert [plan.phase for plan in phased] == [0, 1] * 4
         for first, second in zip(phased[::2], phased[1::2], strict=True):
             assert (second.index, second.passing) == (first.index + 1, first.passing)
-        assert {plan.passing for plan in phased} == {0, 1, 2}
+        assert {plan.passing for plan in phased} == {0, 1, 2, 3}
 
 
 def test_a_phase_is_run_in_its_own_type_rate_and_number() -> None:
@@ -128,3 +134,24 @@ def test_two_agendas_in_turn_number_their_trials_throughout() -> None:
     assert [plan.repeats for plan in made if plan.repeats] == [5]
     assert agenda.planned == len(made) == 3 + 5 + 1
     assert agenda.members()["planned_trials"] == agenda.planned
+
+
+def test_with_a_precision_what_shows_events_is_made_as_the_profile_says(tmp_path: Path) -> None:
+    """More starts make no event more certain: first they, then rounds of the rest."""
+    wish = Wish(None, 600.0, lambda _folder: ())
+    asked = ask(tmp_path, scenario("switch"), scenario("warmup"))
+    agenda = replace(asked, wish=wish).agenda()
+    assert isinstance(agenda, InTurn)
+    made: list[Plan] = []
+    while len(made) < 6 and (plan := agenda.following()) is not None:
+        made.append(plan)
+        agenda.took(plan, outcome(), 1.0)
+    assert [plan.scenario.name for plan in made] == ["switch"] * 3 + ["warmup"] * 3
+    assert [plan.index for plan in made] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_precision_of_events_alone_is_refused(tmp_path: Path) -> None:
+    """There is no figure that would become more precise; nothing is started."""
+    wish = Wish(0.05, 600.0, lambda _folder: ())
+    with pytest.raises(InputError, match="switch becomes more precise"):
+        replace(ask(tmp_path, scenario("switch")), wish=wish).agenda()
