@@ -23,17 +23,19 @@ Rpc = Callable[[Callable[[Done], object], str], Any]
 
 
 def declare(rpc: Rpc, channel: Any, topology: Topology) -> None:
-    """Create the exchange (direct), its queues and bindings."""
-    rpc(
-        lambda done: channel.exchange_declare(
-            topology.exchange, exchange_type="direct", durable=True, callback=done
-        ),
-        f"declaring exchange {topology.exchange!r}",
-    )
-    for queue in topology.queues:
-        rpc(partial(_declare_queue, channel, queue), f"declaring queue {queue.name!r}")
-    for binding in topology.bindings:
-        rpc(partial(_bind, channel, topology.exchange, binding), f"binding queue {binding.queue!r}")
+    """Create the exchange (direct), its queues and bindings.
+
+    All is asked for at once, and the last answer awaited: one channel's requests are worked off in
+    order, and a mistake closes it with a text that names what it was about.
+    """
+    requests: list[Callable[[Done | None], object]] = [
+        partial(_declare_exchange, channel, topology.exchange),
+        *(partial(_declare_queue, channel, queue) for queue in topology.queues),
+        *(partial(_bind, channel, topology.exchange, binding) for binding in topology.bindings),
+    ]
+    for request in requests[:-1]:
+        request(None)
+    rpc(requests[-1], f"declaring {topology.exchange!r}")
 
 
 def delete(rpc: Rpc, channel: Any, topology: Topology) -> None:
@@ -94,11 +96,15 @@ def _bounds(queue: Queue) -> dict[str, Any]:
     }
 
 
-def _declare_queue(channel: Any, queue: Queue, done: Done) -> None:
+def _declare_exchange(channel: Any, exchange: str, done: Done | None) -> None:
+    channel.exchange_declare(exchange, exchange_type="direct", durable=True, callback=done)
+
+
+def _declare_queue(channel: Any, queue: Queue, done: Done | None) -> None:
     channel.queue_declare(queue.name, durable=True, arguments=_bounds(queue), callback=done)
 
 
-def _bind(channel: Any, exchange: str, binding: Binding, done: Done) -> None:
+def _bind(channel: Any, exchange: str, binding: Binding, done: Done | None) -> None:
     channel.queue_bind(binding.queue, exchange, routing_key=binding.key, callback=done)
 
 
