@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import FormatError
+from reports.shapes import shaped
 
 T = typing.TypeVar("T")
-
-_LARGEST = 2**63 - 1
-"""What a stored number can be: larger ones do not fit the integers that they are computed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,72 +384,21 @@ class RunRecord:
 
 def parse_run(content: object, *, file: str) -> RunRecord:
     """Check the content of a ``run.json``. Raises FormatError naming ``file`` and the key."""
-    run = typing.cast("RunRecord", _value(RunRecord, content, file, ""))
+    run = typing.cast("RunRecord", shaped(RunRecord, content, file, ""))
     # These stay as they were stored, to be shown; only their shape is checked.
-    _value(EnvironmentRecord, run.environment, file, "environment")
+    shaped(EnvironmentRecord, run.environment, file, "environment")
     for when in ("before", "after") if run.floor else ():
-        _value(FloorSideRecord | None, getattr(run.floor, when), file, f"floor.{when}")
+        shaped(FloorSideRecord | None, getattr(run.floor, when), file, f"floor.{when}")
     return run
 
 
 def parse_trial(content: object, *, file: str) -> TrialRecord:
     """Check the content of a ``trial.json``. Raises FormatError naming ``file`` and the key."""
-    trial = typing.cast("TrialRecord", _value(TrialRecord, content, file, ""))
-    _value(BareHopRecord | None, trial.floor, file, "floor")
+    trial = typing.cast("TrialRecord", shaped(TrialRecord, content, file, ""))
+    shaped(BareHopRecord | None, trial.floor, file, "floor")
     return trial
 
 
 def parse(kind: type[T], content: object, *, file: str) -> T:
     """Check content as a record of any kind. Raises FormatError naming ``file`` and the key."""
-    return typing.cast("T", _value(kind, content, file, ""))
-
-
-@functools.cache
-def _hints(record: type) -> Mapping[str, Any]:
-    return typing.get_type_hints(record)
-
-
-def _value(kind: Any, value: object, file: str, key: str) -> object:
-    """``value`` as ``kind``; keys that this version does not know are left out."""
-    if isinstance(kind, types.UnionType):
-        inner = next(k for k in typing.get_args(kind) if k is not types.NoneType)
-        return None if value is None else _value(inner, value, file, key)
-    if dataclasses.is_dataclass(kind):
-        return _record(typing.cast("type", kind), value, file, key)
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        if isinstance(value, list):
-            inner = typing.get_args(kind)[0]
-            return tuple(_value(inner, v, file, f"{key}[{i}]") for i, v in enumerate(value))
-    elif origin is Mapping:
-        if isinstance(value, dict):
-            return value
-    elif kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if abs(value) > _LARGEST:
-                raise _damaged(file, f"{key} is too large")
-            return float(value)
-    elif kind is int and isinstance(value, int) and abs(value) > _LARGEST:
-        raise _damaged(file, f"{key} is too large")
-    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    wanted = getattr(kind, "__name__", str(kind)) if origin is None else str(origin.__name__)
-    raise _damaged(file, f"{key or 'the file'} is {value!r:.60}, not of type {wanted}")
-
-
-def _record(kind: type, value: object, file: str, key: str) -> object:
-    if not isinstance(value, dict):
-        raise _damaged(file, f"{key or 'the file'} is {value!r:.60}, not an object")
-    prefix = f"{key}." if key else ""
-    fields = {}
-    for name, hint in _hints(kind).items():
-        if name not in value and not isinstance(hint, types.UnionType):
-            raise _damaged(file, f"{prefix}{name} is missing")
-        fields[name] = _value(hint, value.get(name), file, prefix + name)
-    return kind(**fields)
-
-
-def _damaged(file: str, what: str) -> FormatError:
-    return FormatError(
-        f"damaged: {what}", where=file, remedy="Measure again, or restore the file from a copy"
-    )
+    return typing.cast("T", shaped(kind, content, file, ""))
