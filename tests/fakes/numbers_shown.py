@@ -37,7 +37,7 @@ NAMES = re.compile(r"\bp(?:50|90|95|99)s?\b")
 """Quantiles by name."""
 BEFORE = (
     r"limit(?: of| is)?|limits of|within|at least|at most|band's|needs|API|API time of|than|"
-    r"platform says|allowed|required|beyond|[Bb]etween|take|takes|at"
+    r"platform says|side of|allowed|required|beyond|[Bb]etween|take|takes|at"
 )
 PHRASES = (
     r"(?:^|(?<= ))\S*/\S*",  # a path or an address
