@@ -219,7 +219,7 @@ def uptime_s(claim: Claim, evidence: Evidence) -> Decision:
             f"watched for {seen} at most; {number(needed_s)} s are needed",
             longest, longest, longest, len(watched), messages,
         )  # fmt: skip
-    told = f"; {', '.join(sorted(set(grown)))} changed with time" if grown else "; nothing drifted"
+    told = f"; {', '.join(sorted(set(grown)))} grew with time" if grown else "; nothing drifted"
     return Decision(
         Verdict.MET, f"{len(watched)} flows ran until stopped, the longest {seen}{told}",
         longest, longest, longest, len(watched), messages,

@@ -22,7 +22,7 @@ WINDOWS = 20
 SETTLING = 0.1
 """Share of the load's time that is left out at its beginning: that is warm-up, not drift."""
 LEAST_CHANGE = 0.10
-"""Of the median: a trend that changes less over the time that was watched is no drift."""
+"""Of the median: what grows by less over the time that was watched is no drift."""
 LEAST_COUNT = 2.0
 """Descriptors or threads: fewer than so many more are no drift."""
 _NS_PER_MIN = 60e9
@@ -106,7 +106,7 @@ def _row(
 
 
 def _drifts(found: Trend, kind: str, medians: Floats) -> bool:
-    enough = abs(found.change) >= LEAST_CHANGE
+    enough = found.change >= LEAST_CHANGE
     if kind in {"descriptors", "threads"}:
-        enough = abs(float(medians[-1] - medians[0])) >= LEAST_COUNT
-    return found.there and enough
+        enough = float(medians[-1] - medians[0]) >= LEAST_COUNT
+    return found.there and found.slope > 0 and enough

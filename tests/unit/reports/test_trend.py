@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from reports.activity import Activity
-from reports.trend import MIN_POINTS, trend
+from reports.results import analyse
+from reports.trend import MIN_POINTS, Floats, trend
+from tests.fakes.rundir import Json, Plan, write_run
 
 
 def test_a_planted_slope_is_recovered_within_its_interval() -> None:
@@ -79,3 +87,45 @@ def activity(per_call: list[float]) -> Activity:
 def test_what_leaks(per_call: list[float], leaks: bool | None) -> None:
     """Growth by half or more is a leak; constant, falling and slight growth are none."""
     assert activity(per_call).leaks is leaks
+
+
+def drift_of(tmp_path: Path, column: str, values: Callable[[Floats], Floats]) -> Json:
+    """The drift of one column of the first step's samples, of which the rest stays as it was."""
+    root = write_run(tmp_path, (Plan("soak", "S", messages=400, starts=1),))
+    folder = root / "trials" / "0001"
+    table = pq.read_table(folder / "resources.parquet").to_pydict()
+    trial = json.loads((folder / "trial.json").read_text())
+    at = np.linspace(trial["load_start_ns"], trial["load_end_ns"], 400).astype(np.int64)
+    rows = {name: np.zeros(400, dtype=np.int64) for name in table}
+    rows |= {"at_ns": at, "descriptors": np.full(400, 8), "threads": np.full(400, 2)}
+    rows["instance"] = np.zeros(400, dtype=np.int32)
+    rows[column] = values(np.linspace(0, 1, 400)).astype(np.int64)
+    pq.write_table(pa.table(rows), folder / "resources.parquet", write_page_checksum=True)
+    (soaked,) = analyse(root)["soak"]
+    kind = "memory" if column == "memory_bytes" else column
+    (found,) = [row for row in soaked["drifts"] if (row["step"], row["kind"]) == ("source", kind)]
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "drifts"),
+    [
+        ("memory_bytes", lambda share: 20e6 * (1 + 0.5 * share), True),
+        ("memory_bytes", lambda share: 20e6 * (1 + 0.02 * share), False),
+        ("memory_bytes", lambda share: 20e6 * (2 - share), False),
+        ("descriptors", lambda share: 8 + np.floor(5 * share), True),
+        ("descriptors", lambda share: 8 + np.floor(1.5 * share), False),
+        ("threads", lambda share: 2 + np.floor(30 * share), True),
+    ],
+)
+def test_what_drifts(
+    tmp_path: Path, column: str, values: Callable[[Floats], Floats], drifts: bool
+) -> None:
+    """Memory that grows by half, descriptors and threads that pile up; not a little, nor less."""
+    assert drift_of(tmp_path, column, values)["drifts"] is drifts
+
+
+def test_what_was_not_read_is_no_drift(tmp_path: Path) -> None:
+    """Rows in which descriptors were not read are left out; here none was."""
+    with pytest.raises(ValueError, match="not enough values"):
+        drift_of(tmp_path, "descriptors", lambda share: np.full(share.size, -1.0))
