@@ -6,6 +6,7 @@ hop is certainly within the limit, and at every rate below it as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from reports import measures
@@ -20,6 +21,8 @@ Json = dict[str, Any]
 
 LIMIT_MS = 15.0
 """What a hop may take on average (S11)."""
+ALIKE = 0.10
+"""Steps whose utilisation differs by less than this share are as busy as each other."""
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
 
@@ -62,15 +65,21 @@ def _rung(scenario: ScenarioRecord, index: int, rate_hz: float | None, evidence:
         for step in length["steps"]
         if step.get("utilisation")
     ]
-    busiest = max(steps, key=lambda step: float(step["utilisation"]["value"]), default=None)
     return {
         "rate_hz": rate_hz,
         "hop": single(hop, "ms"),
         "verdict": _verdict(hop),
-        "busiest": None if busiest is None else busiest["id"],
+        "busiest": _busiest({step["id"]: step["utilisation"]["value"] for step in steps}),
         "steps": steps,
         "why": "; ".join(sorted({reason for trial in mine for reason in trial.reasons})),
     }
+
+
+def _busiest(utilisation: Mapping[str, float]) -> str | None:
+    """The step that is busiest, or those that are about as busy; None without any."""
+    most = max(utilisation.values(), default=0.0)
+    named = [step for step, value in utilisation.items() if value >= (1 - ALIKE) * most]
+    return " or ".join(named) or None
 
 
 def _verdict(hop: Estimate | None) -> str:

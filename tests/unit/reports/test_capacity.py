@@ -55,9 +55,9 @@ def test_the_highest_rate_below_which_all_hold(tmp_path: Path) -> None:
     found = capacity(results)
     assert [rung["verdict"] for rung in found["rungs"]] == ["holds", "holds", "does not hold"]
     assert found["highest_hz"] == 100.0
-    assert found["first_to_saturate"] in {"source", "mapper", "action"}
-    busiest = max(found["rungs"][-1]["steps"], key=lambda step: step["utilisation"]["value"])
-    assert busiest["id"] == found["first_to_saturate"]
+    busy = {step["id"]: step["utilisation"]["value"] for step in found["rungs"][-1]["steps"]}
+    named = [step for step, value in busy.items() if value >= 0.9 * max(busy.values())]
+    assert found["first_to_saturate"] == " or ".join(named) != ""
 
 
 def test_a_rate_that_fails_below_one_that_holds_ends_it(tmp_path: Path) -> None:
