@@ -152,3 +152,13 @@ def test_no_event_is_undecided(tmp_path: Path, metric: str) -> None:
     root = listening_run(tmp_path, copies=lambda _calls: 1)
     (root / "trials" / "0001" / "observed.parquet").unlink()
     assert judged(root, metric, "listen", field="event")[0] == "undecided"
+
+
+def test_a_damaged_table_of_what_was_said_is_named(tmp_path: Path) -> None:
+    """The trial is left out, with the file named, and nothing that rests on it is met."""
+    root = changed_run(tmp_path)
+    file = root / "trials" / "0001" / "observed.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    verdict, _ = judged(root, "newest_at_start", "redeploy", **ABOUT)
+    assert verdict == "undecided"
+    assert [one["file"] for one in analyse(root)["damaged"]] == [str(file)]
