@@ -49,6 +49,7 @@ PHRASES = (
     rf"\b(?:{BEFORE}) {N}(?: (?:to|and) {N})?(?: ?(?:{UNIT}|a minute|messages?|starts))?",
     rf"\b{N} (?:{UNIT} |starts |messages )?(?:are|is) needed",
     rf"\b{N} starts decide nothing",
+    rf"\b{N} % between them\b",  # beyond so much within starts, so much between them
     rf"\bwhere {N} messages a second were due",
     rf"\b{N} (?:of {N} )?{NOUN}(?!\w)",
     rf"\b{N} of {N}\b",
