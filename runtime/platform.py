@@ -200,7 +200,7 @@ class Platform:
         return "" if runner is None else runner.logs(step, last)
 
     def errors(self, flow: str) -> tuple[FailureEntry, ...]:
-        """What went wrong and was not tried again, the oldest first."""
+        """What went wrong and was not tried again, the oldest first; at most the first 1000."""
         return self._store.failures.entries(self._store.flows.entry(flow).name)
 
     def history(self, flow: str | None = None, limit: int = 100) -> tuple[ActionRecord, ...]:

@@ -130,7 +130,7 @@ class World:
     def failed(self, flow: str) -> list[int]:
         """Traces of the messages among the flow's errors, where their message is kept."""
         found = []
-        for entry in self.platform.errors(flow):
+        for entry in self.store.failures.entries(flow, limit=1_000_000):
             cause = self.store.failures.cause(flow, entry.id)
             if cause is not None:
                 found.append(int(cause["headers"]["threadId"], 16))

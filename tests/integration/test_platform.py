@@ -197,6 +197,7 @@ def test_publish_loses_nothing_of_who_goes_on_sending(world: World) -> None:
             # Where queues are replaced just now, the route leads nowhere for a moment.
             with contextlib.suppress(HopbenchError):
                 accepted.extend(world.send("flow", 5))
+            done.wait(0.02)
 
     sender = threading.Thread(target=send)
     sender.start()
