@@ -126,17 +126,33 @@ def _tell(error: Exception) -> None:
     sys.stderr.write(f"hopbench: {error}\n")
 
 
+@events.init_command_line_parser.add_listener
+def _refuse_sharing(parser: Any, **_: Any) -> None:
+    """Refuse Locust's own processes before it forks them.
+
+    Forked ones, whose master has ended, look for it for minutes before they ask anybody.
+    """
+    options, _unknown = parser.parse_known_args()
+    if options.processes or options.master or options.worker:
+        _tell(_not_shared())
+        sys.exit(_REFUSED)
+
+
+def _not_shared() -> InputError:
+    # Its workers know nothing of one another: each would send the whole schedule.
+    return InputError(
+        "a schedule is not shared by Locust's own --processes, --master and --worker",
+        where="bench/load/locustfile.py",
+        remedy="Give the scenario load.processes and use `python -m bench run`",
+    )
+
+
 @events.init.add_listener
 def _check(environment: Any, runner: Any, **_: Any) -> None:
     """Refuse what cannot work before a web page is there that promises it."""
     try:
         if not isinstance(runner, LocalRunner):
-            # Its workers know nothing of one another: each would send the whole schedule.
-            raise InputError(
-                "a schedule is not shared by Locust's own --processes, --master and --worker",
-                where="bench/load/locustfile.py",
-                remedy="Give the scenario load.processes and use `python -m bench run`",
-            )
+            raise _not_shared()
         if single := os.environ.get(_JOB):
             jobs.read_job(Path(single))
         elif not os.environ.get(_FOLDER):

@@ -232,6 +232,7 @@ def test_without_the_page_it_ends_with_the_job(nats: Hand) -> None:
     ("job", "more", "says"),
     [
         (None, ("--processes", "2"), "is not shared by Locust's own --processes"),
+        (None, ("--worker",), "is not shared by Locust's own"),
         (None, ("--master", "--expect-workers", "1"), "is not shared by Locust's own"),
         ("", (), "Set HOPBENCH_LOAD_JOB to the file of a job"),
         ("nowhere.job.json", (), "nowhere.job.json: the job cannot be read: No such file"),
