@@ -26,11 +26,16 @@ MET, MISSED, UNDECIDED = "met", "missed", "undecided"
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that a benchmark's metric may be."""
+    """The most that a benchmark's metric may be.
+
+    One that does not gate is an aim that has not been reached yet: a miss is printed as one, and
+    fails nothing.
+    """
 
     benchmark: str
     metric: str
     most: float
+    gates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ def _median(limit: Limit, value_us: float, floor_us: float | None) -> Verdict:
 
 def exit_code(verdicts: Sequence[Verdict], *, strict: bool) -> int:
     """What the verdicts come to."""
-    seen = {verdict.verdict for verdict in verdicts}
+    seen = {verdict.verdict for verdict in verdicts if verdict.limit.gates}
     if MISSED in seen:
         return 1
     return 3 if strict and UNDECIDED in seen else 0
@@ -123,9 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     for verdict in verdicts:
         limit = verdict.limit
+        aim = "" if limit.gates else " (an aim)"
         print(
             f"{verdict.verdict:10} {limit.benchmark:32} {limit.metric:10} {verdict.measured:24} "
-            f"at most {limit.most:g} {UNITS[limit.metric]}".rstrip()
+            f"{f'at most {limit.most:g} {UNITS[limit.metric]}'.rstrip()}{aim}"
         )
     return exit_code(verdicts, strict=options.strict)
 

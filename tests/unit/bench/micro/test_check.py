@@ -105,6 +105,21 @@ def test_a_file_of_another_kind_is_an_error(
     assert "other.json" in capsys.readouterr().err
 
 
+def test_an_aim_is_printed_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A miss of it stands in the output; a miss of any other limit still fails."""
+    made = [Limit("test_b", "ratio", 1.25, gates=False)]
+    monkeypatch.setattr(check, "read_limits", lambda: made)
+    path = write(tmp_path, result("test_b", low=1.5, high=1.6), result("test_a", median_s=1.0))
+    assert main([path]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("missed")
+    assert "at most 1.25 x (an aim)" in printed
+    made.append(Limit("test_a", "median_us", 10.0))
+    assert main([path]) == 1
+
+
 def test_an_unknown_metric_is_an_error(tmp_path: Path) -> None:
     """A limit on a metric that does not exist is refused, not ignored."""
     path = tmp_path / "limits.toml"
