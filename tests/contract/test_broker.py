@@ -483,7 +483,8 @@ def test_ack_removes(open_broker: Open, broker: Broker, route: Route, queue: str
     consumer.ack(receive(consumer))
     consumer.close()
     assert broker.get(queue) is None
-    assert broker.depth(queue) == QueueDepth(0, 0)
+    assert broker.depth(queue).ready == 0
+    wait_for(lambda: broker.depth(queue).consumers == 0)
 
 
 @pytest.mark.parametrize("prefetch", [1, 4])
