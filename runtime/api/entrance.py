@@ -90,10 +90,9 @@ class Entrances:
                 raise BrokerUnavailable("the platform is being stopped", where=exchange)
             entrance = self._open.get(exchange)
             if entrance is None or not entrance.take(call):
-                entrance = self._open[exchange] = Entrance(
-                    self._broker_url, exchange, self._idle_s, after=entrance
+                self._open[exchange] = Entrance(
+                    self._broker_url, call, self._idle_s, after=entrance
                 )
-                entrance.take(call)
 
     def forget(self, call: Call) -> None:
         """Nobody waits for this call's reply any more."""
@@ -117,9 +116,14 @@ class Entrance:
     """The thread that calls one flow. Takes calls until it has ended."""
 
     def __init__(
-        self, broker_url: str, exchange: str, idle_s: float, *, after: Entrance | None
+        self, broker_url: str, first: Call, idle_s: float, *, after: Entrance | None
     ) -> None:
-        """Begin when the one before has ended: that one removes the queue for replies."""
+        """Begin when the one before has ended: that one removes the queue for replies.
+
+        The first call is taken before the thread starts, which can have ended the moment after: a
+        call that came too late to such a thread would never be told.
+        """
+        exchange = first.route.exchange
         self._broker_url, self._exchange, self._idle_s = broker_url, exchange, idle_s
         self._after = after
         queue_name = f"{exchange}.{REPLY_KEY}"
@@ -127,6 +131,7 @@ class Entrance:
             exchange, (Queue(queue_name, *_REPLIES),), (Binding(REPLY_KEY, queue_name),)
         )
         self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._calls.put(first)
         self._lock = threading.Lock()
         self._has_ended = self._must_end = self._is_subscribed = False
         self._broker: Broker | None = None

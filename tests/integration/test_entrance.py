@@ -133,3 +133,20 @@ def test_a_broker_that_is_not_there() -> None:
             entrances.submit(call)
             with pytest.raises(BrokerUnavailable):
                 call.accepted.result(WAIT_S)
+
+
+def test_an_entrance_that_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first call is told even when the thread has ended before its start is over."""
+    start = threading.Thread.start
+
+    def start_and_end(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("calls "):
+            thread.join(WAIT_S)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_end)
+    with closing(Entrances("nats://user:password@127.0.0.1:9")) as entrances:
+        call = call_of(Route("hopbench.nowhere", "0"), 1)
+        entrances.submit(call)
+        with pytest.raises(BrokerUnavailable):
+            call.accepted.result(0)
