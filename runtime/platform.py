@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from runtime.broker import QueueDepth, Route, connect
-from runtime.control import left, recovery, retrying
+from runtime.control import left, recovery, retention, retrying
 from runtime.control.crew import StepStatus
 from runtime.control.legal import check, recorded, refusal
 from runtime.control.plan import Place, Plan, outline, prepare
@@ -283,6 +283,9 @@ class Platform:
 
     def _begin(self, control: _Control, plan: Plan, *, moved_from: Plan | None = None) -> None:
         folder = self._place.folder / plan.flow / f"{self._made}-{next(self._starts)}"
+        if self._place.kept is not None:
+            # With the one that begins, so many.
+            retention.forget_starts(folder.parent, self._place.kept - 1)
         control.runner = Runner(
             plan, self._place, self._store, folder, self._scheduler, moved_from=moved_from
         )

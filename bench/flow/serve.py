@@ -29,6 +29,8 @@ from runtime.store import Store
 
 SPANS = "spans"
 """Folder of the store that gets what containers write."""
+_KEPT = 3
+"""Of each step's ended containers, and of a flow's starts: what they wrote is there to be read."""
 
 
 def serve(folder: Path, *, launcher: str, broker: str, host: str, port: int) -> int:
@@ -74,7 +76,8 @@ def _open(
     broker = open_broker(stack, choice, launcher, run_id, work, trouble)
     spans = store.folder / SPANS
     spans.mkdir(exist_ok=True)
-    platform = Platform(store, Place(launcher, broker.url_host, broker.url_inside, spans))
+    place = Place(launcher, broker.url_host, broker.url_inside, spans, kept=_KEPT)
+    platform = Platform(store, place)
     stack.callback(ending, platform.close, trouble)
     entrances = Entrances(broker.url_host)
     app = create_app(platform, store, entrances, access, spans=spans, census=broker.census)

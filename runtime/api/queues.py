@@ -8,11 +8,8 @@ from pathlib import Path
 from runtime.api.control import Control
 from runtime.broker.census import Census
 from runtime.control.plan import outline
-from runtime.spans import PROCESS, REBOUND
-from runtime.spool import SpoolTail
+from runtime.control.retention import rebounds, starts
 from runtime.store import Store
-
-_SPOOL = "spans.spool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Statistics:
         version = self._store.flows.version(flow, entry.running)
         queues = outline(self._store, entry.flow_type, version).wiring.queues
         held = self._census() if self._census is not None else {}
-        rebounds = rebounds_by_step(self._spans / flow) if self._spans is not None else {}
+        sent_back = rebounds_by_step(self._spans / flow) if self._spans is not None else {}
         found = []
         for index, (queue, step) in enumerate(zip(queues, version.definition.steps, strict=True)):
             depth = depths[step.id]
@@ -55,7 +52,7 @@ class Statistics:
             total = None if unacknowledged is None else ready + unacknowledged
             found.append(
                 QueueStatus(
-                    step.id, ready, unacknowledged, total, rebounds.get(index, 0), depth.consumers
+                    step.id, ready, unacknowledged, total, sent_back.get(index, 0), depth.consumers
                 )
             )
         return found
@@ -64,22 +61,7 @@ class Statistics:
 def rebounds_by_step(folder: Path) -> dict[int, int]:
     """Place of a step -> how many messages it sent back, since the last start in a flow's folder.
 
-    Reads the spans of all containers of that start.
+    Reads the spans of that start's containers; of those that were removed, what was kept of them.
     """
-    starts = [one for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
-    if not starts:
-        return {}
-    # Starts are named by when their platform began, and counted in it.
-    last = max(starts, key=lambda one: _order(one.name))
-    counts: dict[int, int] = {}
-    for path in last.glob(f"*/{_SPOOL}"):
-        records = SpoolTail(path).new_records()
-        sent_back = records[(records["kind"] == PROCESS) & (records["outcome"] == REBOUND)]
-        for step in sent_back["step"].tolist():
-            counts[step] = counts.get(step, 0) + 1
-    return counts
-
-
-def _order(name: str) -> tuple[str, int]:
-    made, _, number = name.partition("-")
-    return made, int(number) if number.isdecimal() else 0
+    last = starts(folder)[-1:]
+    return rebounds(last[0]) if last else {}

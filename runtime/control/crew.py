@@ -14,8 +14,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from runtime.control import retention
 from runtime.errors import FlowError, InputError
 from runtime.launch import Exit, Instance
 from runtime.model import StepState
@@ -63,10 +65,13 @@ class StepStatus:
 class Crew:
     """The containers of one flow, from one start to the end after it."""
 
-    def __init__(self, deployment: Deployment, store: Store, *, grace_s: float) -> None:
+    def __init__(
+        self, deployment: Deployment, store: Store, *, grace_s: float, kept: int | None = None
+    ) -> None:
         self._deployment = deployment
         self._store = store
         self._grace_s = grace_s
+        self._kept = kept
         self._flow = deployment.flow.name
         self._serial = itertools.count(1)
         self._members: tuple[Member, ...] = ()
@@ -74,6 +79,7 @@ class Crew:
         self._restarts: Counter[int] = Counter()
         self._errors: dict[int, str] = {}
         self._ended: dict[int, deque[Instance]] = {}
+        self._written: dict[int, deque[Path]] = {}
         self._has_startup = self._startup_state() is not None
 
     # -- starting --------------------------------------------------------------------------------
@@ -261,6 +267,10 @@ class Crew:
         instance.stop(grace_s=0.0)
         self._ended.setdefault(member.step, deque(maxlen=_KEPT_ENDED)).append(instance)
         self._members = tuple(one for one in self._members if one is not member)
+        written = self._written.setdefault(member.step, deque())
+        written.append(member.started.spool.parent)
+        while self._kept is not None and len(written) > self._kept:
+            retention.forget(written.popleft())
 
     def _keep_startup_state(self, member: Member) -> None:
         file = member.started.spool.with_name(STARTUP_FILE)

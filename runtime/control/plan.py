@@ -23,6 +23,8 @@ class Place:
 
     ``folder`` gets the spans of all containers, ``FLOW/START/CONTAINER/``. ``environment`` and
     ``substitutions`` are added to every step's; ``on_started`` is told of every container.
+    ``kept`` is how many ended containers of each step, and how many starts of a flow, have what
+    they wrote kept; None: all, for who measures.
     """
 
     launcher: Launcher
@@ -34,6 +36,7 @@ class Place:
     environment: Mapping[str, str] = field(default_factory=dict)
     substitutions: Mapping[str, str] = field(default_factory=dict)
     on_started: Callable[[Started], None] | None = None
+    kept: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

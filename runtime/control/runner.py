@@ -147,7 +147,9 @@ class Runner:
             collector.subscribe()
             definition, wiring = self.plan.definition, deployment.wiring
             ticker = Ticker(self._scheduler, broker, flow, definition, wiring)
-            crew = self._crew = Crew(deployment, self._store, grace_s=self._place.grace_s)
+            crew = self._crew = Crew(
+                deployment, self._store, grace_s=self._place.grace_s, kept=self._place.kept
+            )
             try:
                 lifecycle = self._lifecycle(deployment, crew, collector, ticker)
                 lifecycle.begin(self._place.start_timeout_s)
