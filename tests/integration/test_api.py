@@ -124,6 +124,7 @@ def wait_for(look: Callable[[], object], what: str) -> Any:
     return found
 
 
+@pytest.mark.requirement("D7", "D11")
 def test_a_call_goes_through_the_flow(api: Api) -> None:
     """What is posted arrives at the last step, with the execution's id that was answered."""
     fails = "def process(msg, cfg, snapshot):\n    raise ValueError(msg['body']['name'])\n"
@@ -141,6 +142,7 @@ def test_a_call_goes_through_the_flow(api: Api) -> None:
     assert api.call("POST", "/hook/through", json={}).status_code == 409
 
 
+@pytest.mark.requirement("D8")
 def test_d8_a_full_queue_is_a_429(api: Api) -> None:
     """With a first queue of one message, a call that finds it full is told to come again."""
     api.start("full", SLOW, max_length=1)
@@ -161,6 +163,7 @@ def test_d8_a_full_queue_is_a_429(api: Api) -> None:
     api.do("POST", "/v1/flows/full/stop")
 
 
+@pytest.mark.requirement("D8")
 def test_d8_over_the_quota_is_a_429(api: Api) -> None:
     """Calls over the quota are refused with the time to wait, those within it are taken."""
     api.start("quota", PASS_ON, trigger={"kind": "webhook", "quota": "0.1/s"})
@@ -170,6 +173,7 @@ def test_d8_over_the_quota_is_a_429(api: Api) -> None:
     api.do("POST", "/v1/flows/quota/stop")
 
 
+@pytest.mark.requirement("D17")
 def test_d17_what_queues_hold(api: Api) -> None:
     """What waits, what the container has, and what a step has sent back, by step."""
     rebounds = """
@@ -202,6 +206,7 @@ def process(msg, cfg, snapshot, context):
     api.do("POST", "/v1/flows/back/stop")
 
 
+@pytest.mark.requirement("D15")
 @pytest.mark.parametrize("kind", ["realtime", "ordinary"])
 def test_d15_the_reply_of_a_later_step(api: Api, kind: str) -> None:
     """Who waits gets what the last step replied, whatever else is under way."""
@@ -230,6 +235,7 @@ def test_d15_the_reply_of_a_later_step(api: Api, kind: str) -> None:
     api.do("POST", f"/v1/flows/{flow}/stop")
 
 
+@pytest.mark.requirement("D15")
 def test_d15_no_reply_and_an_error_instead(api: Api) -> None:
     """Without a reply in time it is a 504; where a step failed, a 500 that says how."""
     api.start("late", PASS_ON, REPLY)

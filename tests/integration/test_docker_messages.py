@@ -84,6 +84,7 @@ def send(stage: Stage, one: Deployment) -> None:
     assert stage.broker.settle(20.0)
 
 
+@pytest.mark.requirement("D13")
 def test_d13_a_container_is_given_its_snapshot(stage: Stage, tmp_path: Path) -> None:
     """The platform's snapshot is what process sees; the new one comes back over the queue."""
     one = deployment(stage, tmp_path, COUNTS, "counts")
@@ -98,6 +99,7 @@ def test_d13_a_container_is_given_its_snapshot(stage: Stage, tmp_path: Path) -> 
     one.remove()
 
 
+@pytest.mark.requirement("D16")
 def test_d16_a_hook_that_hangs_is_named_by_who_started_it(stage: Stage, tmp_path: Path) -> None:
     """Starting the flow fails with the step, the hook and its limit; no container is left."""
     one = deployment(stage, tmp_path, HANGS, "hangs")
@@ -108,6 +110,7 @@ def test_d16_a_hook_that_hangs_is_named_by_who_started_it(stage: Stage, tmp_path
     one.remove()
 
 
+@pytest.mark.requirement("D10")
 def test_d10_out_of_memory_is_named_with_its_step_and_limit(stage: Stage, tmp_path: Path) -> None:
     """A container over its limit: its step, out of memory, and how much it was allowed."""
     one = deployment(stage, tmp_path, HOARDS, "hoards")

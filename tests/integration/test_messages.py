@@ -52,6 +52,7 @@ def line(url: str, tmp_path: Path) -> Iterator[Open]:
 # -- bounded queues (D9) -------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("D9")
 def test_d9_a_full_queue_holds_back_its_publisher(line: Open) -> None:
     """A refused message is sent again until there is room; its input waits, nothing is lost."""
     flow = line(ECHO, ECHO, b={"max_length": 1})
@@ -70,6 +71,7 @@ def test_d9_a_full_queue_holds_back_its_publisher(line: Open) -> None:
     assert waited_ns[1] > 20_000_000
 
 
+@pytest.mark.requirement("D9")
 def test_d9_a_queue_full_of_bytes_holds_back_too(line: Open) -> None:
     """The bound on bytes does what the one on messages does."""
     flow = line(ECHO, ECHO, b={"max_bytes": 3000})
@@ -80,6 +82,7 @@ def test_d9_a_queue_full_of_bytes_holds_back_too(line: Open) -> None:
     assert [flow.body(flow.queue("b"))[0] for _ in range(8)] == list("01234567")
 
 
+@pytest.mark.requirement("D9")
 def test_d9_an_end_while_the_queue_is_full_returns_the_input(line: Open) -> None:
     """A worker that is stopped while it waits ends at once, and its input goes to the next one."""
     flow = line(ECHO, ECHO, b={"max_length": 1})
@@ -94,6 +97,7 @@ def test_d9_an_end_while_the_queue_is_full_returns_the_input(line: Open) -> None
     assert flow.body(flow.queue("b")) == "waits"
 
 
+@pytest.mark.requirement("D9")
 def test_d9_a_one_shot_worker_ends_when_its_message_is_taken(line: Open) -> None:
     """The container of an ordinary flow waits for room, and then ends with its one message done."""
     flow = line(ECHO, ECHO, b={"max_length": 1})
@@ -108,6 +112,7 @@ def test_d9_a_one_shot_worker_ends_when_its_message_is_taken(line: Open) -> None
     wait_for(lambda: flow.ready("a") == 1, "the third one is back, or was never taken")
 
 
+@pytest.mark.requirement("D9")
 @pytest.mark.rabbitmq
 def test_d9_heartbeats_are_answered_while_the_queue_is_full(tmp_path: Path) -> None:
     """A publisher that waits longer than the heartbeat allows keeps its connection."""
@@ -138,6 +143,7 @@ def process(msg, cfg, snapshot):
 """
 
 
+@pytest.mark.requirement("D10")
 def test_d10_persistence_and_log_level(line: Open) -> None:
     """Messages are persistent where their step says so; its log has what its level lets through."""
     flow = line(TALKS, TALKS, ECHO, a={"persistent": True, "log_level": "INFO"})
@@ -151,6 +157,7 @@ def test_d10_persistence_and_log_level(line: Open) -> None:
     assert "as much as asked for" not in second.said()
 
 
+@pytest.mark.requirement("D10")
 def test_d10_prefetch(line: Open) -> None:
     """A busy worker holds as many messages as its prefetch, and no more."""
     flow = line(SLOW, a={"prefetch": 3})
@@ -173,6 +180,7 @@ def process(msg, cfg, snapshot):
 """
 
 
+@pytest.mark.requirement("D11")
 def test_d11_an_error_can_be_tried_again(line: Open) -> None:
     """The error has text, trace, step and the whole input; tried again, it goes through."""
     flow = line(FRAGILE, ECHO)
@@ -192,6 +200,7 @@ def test_d11_an_error_can_be_tried_again(line: Open) -> None:
     assert worker.end() == 0
 
 
+@pytest.mark.requirement("D11")
 def test_d11_trying_again_what_cannot_be(line: Open) -> None:
     """A full queue, a step that is gone, a message that was not kept: each is said."""
     flow = line(FRAGILE, ECHO, a={"max_length": 1})
@@ -226,6 +235,7 @@ def process(msg, cfg, snapshot, context):
 """
 
 
+@pytest.mark.requirement("D11")
 def test_d11_a_rebound_returns_after_a_delay_that_doubles(line: Open) -> None:
     """Sent back twice: 300 ms, then 600 ms; other messages go on; then it goes through."""
     flow = line(REBOUNDS, ECHO)
@@ -241,6 +251,7 @@ def test_d11_a_rebound_returns_after_a_delay_that_doubles(line: Open) -> None:
     assert flow.broker.get(flow.wiring.error_queue) is None
 
 
+@pytest.mark.requirement("D11")
 def test_d11_rebounds_have_a_limit(line: Open) -> None:
     """One time more than the limit allows it is an error, with the input; retrying begins anew."""
     flow = line(REBOUNDS, ECHO)
@@ -252,6 +263,7 @@ def test_d11_rebounds_have_a_limit(line: Open) -> None:
     assert failure.cause["headers"]["reboundIteration"] == 3
 
 
+@pytest.mark.requirement("D11")
 def test_d11_a_rebound_survives_its_worker(line: Open) -> None:
     """Sent back and then killed: the broker has the message, the next worker gets it."""
     flow = line(REBOUNDS, ECHO)
@@ -280,6 +292,7 @@ def process(msg, cfg, snapshot, context):
 """
 
 
+@pytest.mark.requirement("D12")
 def test_d12_no_message_over_10_mib(line: Open) -> None:
     """Emitted, emitted late, as an error: refused or cut, reported; what just fits goes through."""
     flow = line(LARGE, ECHO)
@@ -311,6 +324,7 @@ def process(msg, cfg, snapshot, context):
 """
 
 
+@pytest.mark.requirement("D13")
 def test_d13_a_snapshot_is_kept_between_calls_and_starts(line: Open, tmp_path: Path) -> None:
     """Each call sees what the last one left; the platform gets it; the next start goes on there."""
     flow = line(COUNTS, ECHO)
@@ -339,6 +353,7 @@ def process(msg, cfg, snapshot, context):
 """
 
 
+@pytest.mark.requirement("D15")
 def test_d15_a_step_reads_earlier_outputs_and_answers_who_asked(line: Open) -> None:
     """Each earlier output is under its step's id; the reply goes to the value of reply_to."""
     flow = line(ADDS, ADDS, READS, ECHO, c={"passthrough": True})
@@ -384,6 +399,7 @@ def process(msg, cfg, snapshot):
 """
 
 
+@pytest.mark.requirement("D16")
 def test_d16_hooks_are_called_in_their_order(line: Open) -> None:
     """startup, init, then messages, then shutdown with what startup returned."""
     flow = line(HOOKS, a={"config": {"x": 1}})
@@ -398,6 +414,7 @@ def test_d16_hooks_are_called_in_their_order(line: Open) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.requirement("D16")
 def test_d16_the_shutdown_hook_can_have_a_process_of_its_own(line: Open, tmp_path: Path) -> None:
     """A platform keeps what startup returned; shutdown gets it, whenever the flow is stopped."""
     flow = line(HOOKS)
@@ -410,6 +427,7 @@ def test_d16_the_shutdown_hook_can_have_a_process_of_its_own(line: Open, tmp_pat
     assert json.loads(calls[-1]) == ["shutdown", {"registered": 7}]
 
 
+@pytest.mark.requirement("D16")
 @pytest.mark.parametrize("hook", ["startup", "init", "shutdown"])
 def test_d16_a_hook_that_hangs_is_ended(line: Open, hook: str) -> None:
     """After its limit the worker ends with a code of its own, and says which hook of which step."""

@@ -55,6 +55,7 @@ def world(url: str, launcher: ProcessLauncher, tmp_path: Path) -> Iterator[World
     opened.close()
 
 
+@pytest.mark.requirement("D1", "D14")
 def test_a_realtime_flow_runs_until_it_is_stopped(world: World) -> None:
     """D1, D14: every step has its container, messages pass, and after stop nothing is left."""
     world.publish("flow", "a=pass", "b=pass", "c=pass")
@@ -77,6 +78,7 @@ def test_a_realtime_flow_runs_until_it_is_stopped(world: World) -> None:
         world.platform.entry_route("flow")
 
 
+@pytest.mark.requirement("D1", "D14")
 def test_stop_drops_and_suspend_keeps(world: World) -> None:
     """D14: what waits is there after suspend and resume, and gone after stop and start."""
     world.publish("flow", "a=pass", "b=pass")
@@ -98,6 +100,7 @@ def test_stop_drops_and_suspend_keeps(world: World) -> None:
     assert world.platform.errors("flow") == ()
 
 
+@pytest.mark.requirement("D1", "D2")
 def test_a_strict_flow_has_one_container_at_a_time(world: World) -> None:
     """D2, shut-down timeout zero: one container for each message and step, then it sleeps."""
     world.publish("flow", "a=pass", "b=pass", kind="ordinary")
@@ -118,6 +121,7 @@ def test_a_strict_flow_has_one_container_at_a_time(world: World) -> None:
     assert names == ["flow-a-1", "flow-a-3", "flow-b-2", "flow-b-4"]
 
 
+@pytest.mark.requirement("D2")
 def test_a_warm_flow_keeps_its_containers_for_the_timeout(world: World) -> None:
     """D2: one container handles all that comes, and ends when it has been idle for so long."""
     world.publish("flow", "a=pass", "b=pass", kind="ordinary", shutdown_timeout="1 s")
@@ -136,6 +140,7 @@ def test_a_warm_flow_keeps_its_containers_for_the_timeout(world: World) -> None:
     wait_for(lambda: world.handled("flow", "b") == sent)
 
 
+@pytest.mark.requirement("D4")
 def test_a_draft_touches_nothing_that_runs(world: World) -> None:
     """D4: after a draft, a deploy and a revert, the same containers run the same version."""
     world.publish("flow", "a=pass", "b=pass")
@@ -149,6 +154,7 @@ def test_a_draft_touches_nothing_that_runs(world: World) -> None:
     assert world.containers("flow") == before
 
 
+@pytest.mark.requirement("D4")
 def test_publish_replaces_what_runs_and_loses_nothing(world: World) -> None:
     """D4: messages that waited for the old version are handled by the new one."""
     world.publish("flow", "a=pass", {"step": "b=pause", "config": {"sleep_s": 0.2}})
@@ -231,6 +237,7 @@ def test_a_version_that_cannot_run_stops_the_flow(world: World) -> None:
     assert world.platform.errors("flow") == ()
 
 
+@pytest.mark.requirement("D5")
 def test_pins_decide_what_is_started(world: World) -> None:
     """D5: a new revision is used where the step follows the newest, at its next start."""
     steps = ("a=pass", {"step": "b=pass", "follow_newest": True})
@@ -245,6 +252,7 @@ def test_pins_decide_what_is_started(world: World) -> None:
     assert [one.revision for one in world.platform.status("flow").steps] == [old, new]
 
 
+@pytest.mark.requirement("D11")
 def test_errors_are_kept_and_retried(world: World) -> None:
     """D11: errors outlive the flow; a retry reaches the step of the version that runs then."""
     world.component("raise", RAISE)
@@ -266,6 +274,7 @@ def test_errors_are_kept_and_retried(world: World) -> None:
     assert world.platform.errors("flow") == ()
 
 
+@pytest.mark.requirement("D13")
 def test_snapshots_are_kept_between_starts(world: World) -> None:
     """D13: what a step counts in its snapshot goes on after a stop; reset only while stopped."""
     count = "context.emit('snapshot', {'n': snapshot.get('n', 0) + 1})"
@@ -284,6 +293,7 @@ def test_snapshots_are_kept_between_starts(world: World) -> None:
     assert world.store.snapshots.reset("flow") == 1
 
 
+@pytest.mark.requirement("D11")
 def test_what_was_sent_back_for_later_is_not_lost(world: World) -> None:
     """D11: a rebound that waits moves with its step at a publish, and is an error at the end."""
     world.component("back", REBOUND)
@@ -332,6 +342,7 @@ def test_a_container_that_was_killed_is_replaced(world: World, launcher: Process
     assert status.steps[1].containers == (first[1],)
 
 
+@pytest.mark.requirement("D10")
 def test_replicas_share_a_queue(world: World) -> None:
     """D10: a step with three replicas has three containers, and each message is handled once."""
     world.publish("flow", {"step": "a=pause", "replicas": 3, "config": {"sleep_s": 0.05}})
@@ -341,6 +352,7 @@ def test_replicas_share_a_queue(world: World) -> None:
     wait_for(lambda: world.handled("flow", "a") == sent)
 
 
+@pytest.mark.requirement("D16")
 def test_hooks_run_once_from_start_to_stop(world: World, tmp_path: Path) -> None:
     """D16: startup before the first message, shutdown at stop, neither at suspend and resume."""
     said = tmp_path / "said"
@@ -373,6 +385,7 @@ def shutdown(cfg, state):
     assert said.read_text() == "startup shutdown-7 startup shutdown-7 "
 
 
+@pytest.mark.requirement("D3")
 def test_a_type_is_switched_only_while_stopped(world: World) -> None:
     """D3: refused without a version and while it runs; then the other lifecycle is used."""
     world.draft("flow", "a=pass")

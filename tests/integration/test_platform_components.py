@@ -73,6 +73,7 @@ def mapper(expression: str) -> dict[str, Any]:
     return {"step": "mapper=mapper", "function": "map", "config": {"expression": expression}}
 
 
+@pytest.mark.requirement("D6")
 def test_a_mapper_maps_one_message_to_one(world: World, tmp_path: Path) -> None:
     """D6: a step of its own; what cannot be evaluated is an error with its message, and retried."""
     told = {"step": "write=write", "config": {"to": str(tmp_path / "heard")}}
@@ -94,6 +95,7 @@ def test_a_mapper_maps_one_message_to_one(world: World, tmp_path: Path) -> None:
     assert world.platform.errors("flow") == ()
 
 
+@pytest.mark.requirement("D6", "D7")
 @pytest.mark.parametrize(
     ("steps", "problem"),
     [
@@ -113,6 +115,7 @@ def test_what_is_no_flow_leaves_no_draft(
     assert world.platform.statuses() == ()
 
 
+@pytest.mark.requirement("D7")
 def test_a_wrong_cron_line_leaves_no_draft(world: World) -> None:
     """What is wrong with the line, and how one is written."""
     trigger = {"kind": "cron", "schedule": "61 * * * *"}

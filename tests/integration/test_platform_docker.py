@@ -60,6 +60,7 @@ def test_both_types_run_in_containers(world: World) -> None:
     world.platform.stop("ordinary")
 
 
+@pytest.mark.requirement("D10")
 def test_out_of_memory_is_reported_with_its_step(world: World) -> None:
     """D10: status and the flow's reason name the step, the cause and the limit."""
     limits = {"memory": "64 MiB"}

@@ -56,6 +56,7 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.mark.requirement("D7")
 def test_a_realtime_flow_is_called_continuously(world: World, tmp_path: Path) -> None:
     """S23: the trigger's calls go on while the flow runs; each tick is one message, in order."""
     path = tmp_path / "heard"
@@ -83,6 +84,7 @@ def test_a_realtime_flow_is_called_continuously(world: World, tmp_path: Path) ->
     assert world.platform.errors("flow") == ()
 
 
+@pytest.mark.requirement("D7")
 def test_an_ordinary_flow_is_called_by_a_cron_line(world: World, tmp_path: Path) -> None:
     """Each tick is one execution, and between them the flow sleeps."""
     path = tmp_path / "heard"
