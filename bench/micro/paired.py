@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -13,6 +14,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from scipy.stats import binom
 
 LEVEL = 0.95
+Timed = Callable[[], float]
+"""Does something once, and returns how long it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,25 @@ def compare(subject: Sequence[float], floor: Sequence[float], unit: str) -> Comp
     )
 
 
+def compare_starts(starts: Sequence[Comparison]) -> Comparison:
+    """What comparisons of several starts come to: the median of their ratios, and its interval.
+
+    A start's pairs share its luck (placement in memory, which core, how connections were opened):
+    an interval from the pairs of one start says nothing of the next one.
+    """
+    ratios = [start.ratio for start in starts]
+    low, high = median_interval(ratios)
+    return Comparison(
+        subject=statistics.median(start.subject for start in starts),
+        floor=statistics.median(start.floor for start in starts),
+        unit=starts[0].unit,
+        ratio=statistics.median(ratios),
+        low=low,
+        high=high,
+        pairs=sum(start.pairs for start in starts),
+    )
+
+
 def calls_us(call: Callable[[], object], batch_us: float = 2000.0) -> Callable[[], float]:
     """A way to time a call: microseconds per call, over a batch of about ``batch_us``."""
     count = 1
@@ -99,6 +121,35 @@ def in_turn(
     benchmark.pedantic(pair, rounds=pairs, warmup_rounds=1)  # type: ignore[no-untyped-call]
     comparison = compare(times[0][1:], times[1][1:], "ms")
     benchmark.extra_info.update(comparison.document())
+    return comparison
+
+
+def in_turn_by_start(
+    benchmark: BenchmarkFixture,
+    begin: Callable[[int], AbstractContextManager[tuple[Timed, Timed]]],
+    starts: int,
+    pairs: int,
+) -> Comparison:
+    """Compare subject and floor by pairs within each of several starts of both.
+
+    ``begin`` starts both and gives their ways to be timed, in milliseconds. A round of the
+    benchmark is one start: a first pair to warm up, then ``pairs``.
+    """
+    random = Random(1)
+    found: list[Comparison] = []
+
+    def start() -> None:
+        times: tuple[list[float], list[float]] = ([], [])
+        with begin(len(found)) as timed:
+            for _ in range(1 + pairs):
+                for which in random.sample((0, 1), 2):
+                    times[which].append(timed[which]())
+        found.append(compare(times[0][1:], times[1][1:], "ms"))
+
+    benchmark.pedantic(start, rounds=starts)  # type: ignore[no-untyped-call]
+    comparison = compare_starts(found)
+    benchmark.extra_info.update(comparison.document())
+    benchmark.extra_info["starts"] = [start.document() for start in found]
     return comparison
 
 

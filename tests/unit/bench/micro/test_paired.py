@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from bench.micro.paired import calls_us, compare, median_interval
+from bench.micro.paired import calls_us, compare, compare_starts, median_interval
 
 
 @pytest.mark.parametrize(("count", "low", "high"), [(5, 1, 5), (6, 1, 6), (9, 2, 8), (20, 6, 15)])
@@ -38,6 +38,17 @@ def test_ratios_are_taken_pair_by_pair() -> None:
     assert comparison.high == pytest.approx(1.2)
     assert comparison.pairs == 20
     assert comparison.document()["unit"] == "ms"
+
+
+def test_starts_that_differ_widen_the_interval() -> None:
+    """Narrow within each start, the interval over starts reaches from the lowest to the highest."""
+    ratios = [1.3, 1.1, 1.2, 1.0, 1.4, 1.25]
+    starts = [compare([ratio * 2.0] * 8, [2.0] * 8, "ms") for ratio in ratios]
+    comparison = compare_starts(starts)
+    assert comparison.ratio == pytest.approx(1.225)
+    assert (comparison.low, comparison.high) == pytest.approx((1.0, 1.4))
+    assert comparison.pairs == 48
+    assert comparison.subject == pytest.approx(2.45)
 
 
 def test_calls_are_timed_in_batches() -> None:
