@@ -29,7 +29,7 @@ from runtime.model import FlowState, FlowType
 from runtime.scheduler import Scheduler, TickCount
 from runtime.store import Store
 from runtime.store.actions import ActionRecord
-from runtime.store.failures import FailureEntry
+from runtime.store.failures import MOST_LISTED, FailureEntry
 from runtime.store.revisions import RevisionEntry
 
 PATIENCE_S = 60.0
@@ -199,9 +199,15 @@ class Platform:
         runner = self._control(entry.name).runner
         return "" if runner is None else runner.logs(step, last)
 
-    def errors(self, flow: str) -> tuple[FailureEntry, ...]:
-        """What went wrong and was not tried again, the oldest first; at most the first 1000."""
-        return self._store.failures.entries(self._store.flows.entry(flow).name)
+    def errors(
+        self, flow: str, limit: int = MOST_LISTED, after: int = 0
+    ) -> tuple[FailureEntry, ...]:
+        """What went wrong and was not tried again, the oldest first: a page of it.
+
+        It has at most ``limit`` of those whose number is over ``after``, the last one of a page
+        before.
+        """
+        return self._store.failures.entries(self._store.flows.entry(flow).name, limit, after)
 
     def history(self, flow: str | None = None, limit: int = 100) -> tuple[ActionRecord, ...]:
         """What was done to a flow, or to all, the newest first."""

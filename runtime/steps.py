@@ -57,7 +57,7 @@ def _check_function(table: Table, component: Component, function: str, kind: str
     what = f"component {component.name!r} has no {kind} {function!r}"
     if function in component.functions and component.functions[function].kind != SERVICE:
         place = "the first step is the trigger, the others are actions"
-        what = f"{function!r} is not a {kind} of component {component.name!r}; {place}"
+        what = f"{function!r} is no {kind} of component {component.name!r}; {place}"
     hint = meant(function, known) or f"; its {kind}s: {', '.join(known) or 'none'}"
     table.problem("function", what + hint)
 

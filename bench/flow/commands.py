@@ -93,6 +93,12 @@ def _add_messages(flows: Commands) -> None:
     call.add_argument("--reply", action="store_true", help="wait for the flow's reply")
     errors = _command(flows, "errors", "what went wrong with messages", _errors)
     errors.add_argument("flow")
+    errors.add_argument(
+        "--after", type=int, default=0, metavar="NUMBER", help="only those with a higher number"
+    )
+    errors.add_argument(
+        "--limit", type=int, default=1000, metavar="N", help="at most so many (default: 1000)"
+    )
     retry = _command(flows, "retry", "publish the input of an error, or of all, again", _retry)
     retry.add_argument("flow")
     which = retry.add_mutually_exclusive_group(required=True)
@@ -114,7 +120,10 @@ def _add_observations(flows: Commands) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    try:
+        port = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 <= port < 65536:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to 65535")
     return port
@@ -233,8 +242,13 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _errors(arguments: argparse.Namespace) -> int:
-    failures = _client(arguments).get("v1", "flows", arguments.flow, "errors")
-    return _show(arguments, failures, shown.errors)
+    failures = _client(arguments).get(
+        *("v1", "flows", arguments.flow, "errors"), after=arguments.after, limit=arguments.limit
+    )
+    status = _show(arguments, failures, shown.errors)
+    if not arguments.json and len(failures) == arguments.limit:
+        shown.more(failures[-1]["id"])
+    return status
 
 
 def _retry(arguments: argparse.Namespace) -> int:

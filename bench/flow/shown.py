@@ -93,6 +93,11 @@ def errors(answers: Sequence[Answer]) -> None:
     )
 
 
+def more(last: int) -> None:
+    """That a page of errors is full."""
+    _say(f"for those that may come after them: --after {last}")
+
+
 def queues(answers: Sequence[Answer]) -> None:
     """How full queues are."""
     if not answers:

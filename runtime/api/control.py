@@ -14,7 +14,7 @@ from runtime.flows import Draft, FlowEntry, Version
 from runtime.model import FlowType
 from runtime.platform import FlowStatus
 from runtime.store.actions import ActionRecord
-from runtime.store.failures import FailureEntry
+from runtime.store.failures import MOST_LISTED, FailureEntry
 from runtime.store.revisions import RevisionEntry
 
 
@@ -65,8 +65,8 @@ class Control(Protocol):
     def logs(self, flow: str, step: str, last: int = 20) -> str:
         """The last lines that a step's containers wrote."""
 
-    def errors(self, flow: str) -> Sequence[FailureEntry]:
-        """What went wrong with messages, oldest first."""
+    def errors(self, flow: str, limit: int = MOST_LISTED, after: int = 0) -> Sequence[FailureEntry]:
+        """A page of what went wrong with messages, oldest first: numbers over ``after``."""
 
     def history(self, flow: str | None = None, limit: int = 100) -> Sequence[ActionRecord]:
         """The newest actions, newest first."""

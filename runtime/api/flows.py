@@ -16,8 +16,11 @@ from runtime.errors import InputError
 from runtime.model import FlowType
 from runtime.platform import FlowStatus
 from runtime.store import Store
+from runtime.store.failures import MOST_LISTED
 
 _MOST_LINES = 10_000
+_LARGEST_NUMBER = 2**53
+"""Of an error: the last whole number that is exact in what reads it."""
 
 
 def flows_blueprint(control: Control, store: Store, statistics: Statistics) -> Blueprint:
@@ -112,9 +115,11 @@ def _add_observations(
 
     @blueprint.get("/flows/<flow>/errors")
     def errors(flow: str) -> Response:
-        """What went wrong with messages, oldest first."""
+        """What went wrong with messages, oldest first: a page of it."""
         known(store, flow)
-        return jsonify(shown(control.errors(flow)))
+        limit = int(number("limit", MOST_LISTED, least=1, most=MOST_LISTED))
+        after = int(number("after", 0, least=0, most=_LARGEST_NUMBER))
+        return jsonify(shown(control.errors(flow, limit, after)))
 
     @blueprint.post("/flows/<flow>/errors/<int:number>/retry")
     def retry(flow: str, number: int) -> Response:

@@ -16,6 +16,8 @@ from runtime.store.instants import Now, written
 
 MOST_BYTES = 32 * 1024**2
 """Of one cause as JSON: a message of the largest size, in base64, and its headers."""
+MOST_LISTED = 1000
+"""In one page, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,16 @@ class Failures:
                 [(*one, at) for one in found],
             )
 
-    def entries(self, flow: str, limit: int = 1000) -> tuple[FailureEntry, ...]:
-        """A flow's failures, the oldest first."""
+    def entries(
+        self, flow: str, limit: int = MOST_LISTED, after: int = 0
+    ) -> tuple[FailureEntry, ...]:
+        """A flow's failures, the oldest first: at most ``limit`` with a number over ``after``."""
         rows = self._database.rows(
             "SELECT id, flow, step, error, trace, failed_at,"
             " json_extract(cause, '$.bytes') AS message_bytes,"
             " cause IS NOT NULL AND NOT coalesce(json_extract(cause, '$.cut'), 1) AS is_whole"
-            " FROM failure WHERE flow = ? ORDER BY id LIMIT ?",
-            (storable(flow), limit),
+            " FROM failure WHERE flow = ? AND id > ? ORDER BY id LIMIT ?",
+            (storable(flow), after, limit),
         )
         return tuple(
             FailureEntry(**{**dict(row), "is_whole": bool(row["is_whole"])}) for row in rows

@@ -14,7 +14,7 @@ from runtime.model import FlowState, FlowType, StepState
 from runtime.platform import FlowStatus
 from runtime.store import Store
 from runtime.store.actions import ActionRecord, Outcome
-from runtime.store.failures import FailureEntry
+from runtime.store.failures import MOST_LISTED, FailureEntry
 from runtime.store.revisions import RevisionEntry
 
 UP = frozenset({FlowState.RUNNING, FlowState.SLEEPING})
@@ -119,10 +119,12 @@ class FakeControl:
         self.check()
         return "\n".join(f"{flow} {step} {line}" for line in range(last))
 
-    def errors(self, flow: str) -> tuple[FailureEntry, ...]:
+    def errors(
+        self, flow: str, limit: int = MOST_LISTED, after: int = 0
+    ) -> tuple[FailureEntry, ...]:
         """Those that the store has."""
         self.check()
-        return self.store.failures.entries(flow)
+        return self.store.failures.entries(flow, limit, after)
 
     def history(self, flow: str | None = None, limit: int = 100) -> tuple[ActionRecord, ...]:
         """What was done until now."""

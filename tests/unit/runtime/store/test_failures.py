@@ -50,6 +50,7 @@ def test_failures_are_listed_with_what_can_be_tried_again(store: Store, flow: st
     ]
     assert store.failures.entries("other") == ()
     assert [one.id for one in store.failures.entries(flow, limit=1)] == [1]
+    assert [one.id for one in store.failures.entries(flow, limit=1, after=1)] == [2]
 
 
 def test_a_failures_message_is_what_was_kept(store: Store, flow: str) -> None:
