@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from runtime.broker import QueueDepth, Route, connect
+from runtime.broker import Counting, QueueDepth, Route, connect
 from runtime.control import left, recovery, retention, retrying
 from runtime.control.crew import StepStatus
 from runtime.control.legal import check, recorded, refusal
@@ -224,8 +224,9 @@ class Platform:
             return {}
         plan = self._running(entry)
         with closing(connect(self._place.broker_url, name="hopbench queues")) as broker:
+            look = broker.count if isinstance(broker, Counting) else broker.depth
             return {
-                step.id: broker.depth(queue)
+                step.id: look(queue)
                 for step, queue in zip(plan.definition.steps, plan.wiring.queues, strict=True)
             }
 

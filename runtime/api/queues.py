@@ -48,7 +48,7 @@ class Statistics:
         found = []
         for index, (queue, step) in enumerate(zip(queues, version.definition.steps, strict=True)):
             depth = depths[step.id]
-            ready, unacknowledged = held.get(queue, (depth.ready, None))
+            ready, unacknowledged = held.get(queue, (depth.ready, depth.unacknowledged))
             total = None if unacknowledged is None else ready + unacknowledged
             found.append(
                 QueueStatus(

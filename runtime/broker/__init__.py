@@ -8,7 +8,7 @@ Loaded by every worker, so adapters are imported on first use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from runtime.errors import InputError
 
@@ -71,10 +71,14 @@ class Delivery(NamedTuple):
 
 
 class QueueDepth(NamedTuple):
-    """Messages waiting in a queue, and how many consumers it has."""
+    """Messages waiting in a queue, and how many consumers it has.
+
+    ``unacknowledged`` is what consumers have; None where that was not asked, or is not said.
+    """
 
     ready: int
     consumers: int
+    unacknowledged: int | None = None
 
 
 class Broker(Protocol):
@@ -151,6 +155,14 @@ class Broker(Protocol):
 
     def close(self) -> None:
         """Close the connection in good order: what was acked before stays acked. Idempotent."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A broker that tells those who use it what consumers have. JetStream does; AMQP does not."""
+
+    def count(self, queue: str) -> QueueDepth:
+        """Look at a queue without changing it, and at what was delivered from it."""
 
 
 def connect(url: str, *, name: str, timeout_s: float = 10.0) -> Broker:

@@ -126,6 +126,10 @@ class NatsBroker:
             lambda: self._queues.depth(queue), f"looking at queue {queue!r}"
         )
 
+    def count(self, queue: str) -> QueueDepth:
+        """As :meth:`depth`, and how many messages consumers have."""
+        return self._connection.run(lambda: self._queues.count(queue), f"counting queue {queue!r}")
+
     # -- publishing ------------------------------------------------------------------------------
 
     def publish(self, route: Route, message: Message, settled: Settled | None = None) -> int:

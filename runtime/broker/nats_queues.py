@@ -79,6 +79,25 @@ class Queues:
         # Without consumers, what was delivered and not settled is on its way back.
         return QueueDepth(await self.waiting(queue, held=consumers > 0), consumers)
 
+    async def count(self, queue: str) -> QueueDepth:
+        """As :meth:`depth`, and what consumers have; without what is not due, which none has.
+
+        Consumers have looked at those not due that were delivered, and put them back: they look
+        unsettled until their time comes.
+        """
+        stream = wire.token(queue)
+        consumers = await self._count_consumers(queue)
+        state = (await self._manager.stream_info(stream, wire.ANY_LATER)).state
+        early = await self._early(stream, sum((state.subjects or {}).values()))
+        unsettled, delivered = 0, 0
+        if consumers:
+            with contextlib.suppress(NotFoundError):  # It is being replaced: nothing is delivered.
+                info = await self._manager.consumer_info(stream, wire.CONSUMER)
+                unsettled = info.num_ack_pending or 0
+                delivered = info.delivered.stream_seq if info.delivered is not None else 0
+        held = max(0, unsettled - sum(sequence <= delivered for sequence in early))
+        return QueueDepth(max(0, state.messages - len(early) - held), consumers, held)
+
     async def waiting(self, queue: str, *, held: bool) -> int:
         """Messages stored, without those that were delivered when consumers hold them.
 
@@ -89,7 +108,8 @@ class Queues:
         stream = wire.token(queue)
         state = (await self._manager.stream_info(stream, wire.ANY_LATER)).state
         if not held:
-            return state.messages - await self._early(stream, sum((state.subjects or {}).values()))
+            later = sum((state.subjects or {}).values())
+            return state.messages - len(await self._early(stream, later))
         try:
             consumer = await self._manager.consumer_info(stream, wire.CONSUMER)
         except NotFoundError:  # It is being replaced: nothing is delivered.
@@ -105,9 +125,9 @@ class Queues:
                 count += sum((info.state.subjects or {}).values())
         return count
 
-    async def _early(self, stream: str, published_later: int) -> int:
-        """How many messages of a stream are not due yet, of so many that were published later."""
-        early, sequence = 0, 0
+    async def _early(self, stream: str, published_later: int) -> list[int]:
+        """The sequences of messages that are not due yet, of so many that were published later."""
+        early, sequence = [], 0
         for _ in range(published_later):
             try:
                 message = await self._manager.get_msg(
@@ -116,7 +136,8 @@ class Queues:
             except NotFoundError:  # It was settled meanwhile.
                 break
             sequence = message.seq or sequence + 1
-            early += wire.due_ms(message.headers) > time.time_ns() // 1_000_000
+            if wire.due_ms(message.headers) > time.time_ns() // 1_000_000:
+                early.append(sequence)
         return early
 
     async def join(self, queue: str) -> int:

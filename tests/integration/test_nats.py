@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from runtime.broker import Binding, Message, Queue, Route, Topology, connect, nats_server
+from runtime.broker import (
+    Binding,
+    Counting,
+    Message,
+    Queue,
+    QueueDepth,
+    Route,
+    Topology,
+    connect,
+    nats_server,
+)
 from runtime.broker.nats_server import NatsServer
 from runtime.errors import BrokerError, BrokerUnavailable, InputError, MessageTooLarge
+from tests.fakes.platforms import wait_for
 
 ROUTE = Route("ex", "k")
 TOPOLOGY = Topology("ex", (Queue("q"),), (Binding("k", "q"),))
@@ -101,6 +112,38 @@ def test_acks_in_flight_survive_a_change_of_consumers(server: NatsServer) -> Non
         consumer.close()
     assert seen == list(range(200))
     broker.close()
+
+
+def test_what_consumers_have_is_counted(server: NatsServer) -> None:
+    """Waiting, in hand and not due yet are told apart, whether those were looked at or not."""
+    broker = connect(server.url, name="test")
+    assert isinstance(broker, Counting)
+    broker.declare(TOPOLOGY)
+    wait_for(lambda: broker.count("q") == QueueDepth(0, 0, 0))
+    broker.publish_later(ROUTE, Message(b"later", {}), 600_000)
+    assert broker.settle(20.0)
+    broker.publish(ROUTE, Message(b"1", {}))
+    broker.publish(ROUTE, Message(b"2", {}))
+    assert broker.settle(20.0)
+    wait_for(lambda: broker.count("q") == QueueDepth(2, 0, 0))
+    broker.subscribe("q", prefetch=1)
+    first = broker.receive(20.0)
+    assert first is not None
+    # The one that is not due was looked at on the way, the next one will not be.
+    broker.publish_later(ROUTE, Message(b"later", {}), 600_000)
+    assert broker.settle(20.0)
+    wait_for(lambda: broker.count("q") == QueueDepth(1, 1, 1))
+    broker.ack(first)
+    second = broker.receive(20.0)
+    assert second is not None
+    assert second.message.body == b"2"
+    wait_for(lambda: broker.count("q") == QueueDepth(0, 1, 1))
+    broker.ack(second)
+    broker.close()
+    other = connect(server.url, name="other")
+    assert isinstance(other, Counting)
+    wait_for(lambda: other.count("q") == QueueDepth(0, 0, 0))
+    other.close()
 
 
 def test_server_without_jetstream_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,44 @@ def test_pins_decide_what_is_started(world: World) -> None:
     assert [one.revision for one in world.platform.status("flow").steps] == [old, new]
 
 
+@pytest.mark.requirement("D5")
+@pytest.mark.parametrize("follows", [True, False], ids=["follows", "pinned"])
+@pytest.mark.parametrize("kind", ["realtime", "ordinary"])
+def test_a_revision_comes_with_the_next_publish_or_start(
+    world: World, tmp_path: Path, kind: str, follows: bool
+) -> None:
+    """D5: a new revision handles messages only after that, and only where it is followed."""
+    told = tmp_path / "told"
+
+    def deploy(number: int) -> None:
+        world.component("stamp", f"open(cfg['to'], 'a').write('{number} ')")
+
+    def handles() -> int:
+        """The revision that handles the next message."""
+        before = len(told.read_text().split()) if told.exists() else 0
+        world.send("flow", 1)
+        wait_for(lambda: told.exists() and len(told.read_text().split()) > before)
+        return int(told.read_text().split()[-1])
+
+    step = {"step": "a=stamp", "config": {"to": str(told)}, "follow_newest": follows}
+    # The container of an ordinary flow is kept: there is one that a new revision must leave alone.
+    more = {"shutdown_timeout": "30 min"} if kind == "ordinary" else {}
+    deploy(1)
+    world.publish("flow", step, kind=kind, **more)
+    world.platform.start("flow")
+    assert handles() == 1
+    world.draft("flow", step, kind=kind, **more)
+    deploy(2)
+    assert handles() == 1
+    world.platform.publish("flow")
+    assert handles() == (2 if follows else 1)
+    deploy(3)
+    assert handles() == (2 if follows else 1)
+    world.platform.stop("flow")
+    world.platform.start("flow")
+    assert handles() == (3 if follows else 1)
+
+
 @pytest.mark.requirement("D11")
 def test_errors_are_kept_and_retried(world: World) -> None:
     """D11: errors outlive the flow; a retry reaches the step of the version that runs then."""
