@@ -196,6 +196,8 @@ def _run(arguments: argparse.Namespace) -> int:
     claims = load_claims(_CLAIMS)
     choice = choose(arguments.launcher, arguments.broker)
     out = arguments.out or session.default_out()
+    from reports.probes import judge
+
     request = Request(
         scenarios=scenarios,
         claims=claims,
@@ -207,6 +209,7 @@ def _run(arguments: argparse.Namespace) -> int:
         components_root=_COMPONENTS,
         wish=_wish(arguments),
         certificate=_given_certificate(arguments.certificate),
+        judge=judge,
     )
     console = Console(stderr=True)
     result = measure(request, console)

@@ -47,7 +47,8 @@ class Plan:
     """What one trial is to do. ``messages`` is per message cell.
 
     ``repeats`` is the index of the trial that this one replaces. Of a scenario with phases,
-    ``scenario`` is as the phase of that index runs it, in the pass of that number.
+    ``scenario`` is as the phase of that index runs it, in the pass of that number; of one with a
+    search, it is as it is at ``probe_hz``, the rate that is tried.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Plan:
     repeats: int | None = None
     phase: int | None = None
     passing: int = 0
+    probe_hz: float | None = None
 
     @property
     def label(self) -> str:
@@ -66,6 +68,8 @@ class Plan:
             return f"{self.scenario.name} ({self.containers} containers)"
         if self.phase is not None:
             return f"{self.scenario.name} ({self.scenario.phases[self.phase].name})"
+        if self.probe_hz is not None:
+            return f"{self.scenario.name} ({self.probe_hz:g}/s)"
         return self.scenario.name
 
 
@@ -197,6 +201,7 @@ def _document(
         ],
         "message_cells": [asdict(cell) for cell in scenario.message_cells()],
         "phase": _phase(plan),
+        "probe": None if plan.probe_hz is None else {"rate_hz": plan.probe_hz},
         "deeds": seen.deeds,
         "status": seen.status,
         "reasons": seen.reasons,

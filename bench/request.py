@@ -12,9 +12,10 @@ from bench.adaptive import Adaptive
 from bench.agenda import Agenda, Fixed, InTurn, plan_trials
 from bench.choice import Choice
 from bench.precision import Wish, least_trials
+from bench.probing import Judge, Searching
 from bench.stage import Stage
 from runtime.clock import clock_id
-from runtime.errors import InputError
+from runtime.errors import InputError, MeasurementError
 from runtime.model import FlowType
 from scenarios.faults import fault_document
 from scenarios.model import Claim, Scenario
@@ -27,7 +28,8 @@ class Request:
     """What the user asked for, checked. Without a wish, the profile says how many trials.
 
     ``direct`` is called before the trials, for what is measured without a scenario; ``certificate``
-    is that of the meter which the run is made with, to be kept beside it.
+    is that of the meter which the run is made with, to be kept beside it. ``judge`` says what a
+    search's trials found; only scenarios with a search need it.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -42,24 +44,45 @@ class Request:
     wish: Wish | None = None
     direct: Callable[[Stage], None] | None = None
     certificate: Mapping[str, Any] | None = None
+    judge: Judge | None = None
 
     def agenda(self) -> Agenda:
-        """The trials to make. Raises InputError where the budget cannot hold any."""
-        if self.wish is None:
-            return Fixed(plan_trials(self.scenarios, self.profile, self.seed))
-        # What shows an event instead of a figure needs no more starts for more precision.
-        events = tuple(one for one in self.scenarios if one.phases or one.unprompted)
-        figures = tuple(one for one in self.scenarios if one not in events)
-        if not figures:
-            raise InputError(
-                f"no figure of {', '.join(one.name for one in events)} becomes more precise with "
-                "more trials",
-                remedy="Leave out --precision and --budget, or add a scenario with a latency",
+        """The trials to make; searches first. Raises InputError where a budget cannot hold any."""
+        searches = tuple(one for one in self.scenarios if one.search is not None)
+        rest = tuple(one for one in self.scenarios if one.search is None)
+        if not searches:
+            return self._planned(rest)
+        if self.judge is None:
+            raise MeasurementError(
+                f"nothing says what the trials of {searches[0].name} find",
+                where="the run's request",
+                remedy="Give it a judge",
             )
+        if self.wish is not None and not rest:
+            raise _imprecise(searches)
+        searching = Searching(searches, self.seed, self.judge, self.out)
+        return InTurn(searching, self._planned(rest)) if rest else searching
+
+    def _planned(self, scenarios: tuple[Scenario, ...]) -> Agenda:
+        if self.wish is None:
+            return Fixed(plan_trials(scenarios, self.profile, self.seed))
+        # What shows an event instead of a figure needs no more starts for more precision.
+        events = tuple(one for one in scenarios if one.phases or one.unprompted)
+        figures = tuple(one for one in scenarios if one not in events)
+        if not figures:
+            raise _imprecise(events)
         adaptive = Adaptive(figures, self.profile, self.seed, self.wish, self.out)
         if not events:
             return adaptive
         return InTurn(Fixed(plan_trials(events, self.profile, self.seed)), adaptive)
+
+
+def _imprecise(scenarios: tuple[Scenario, ...]) -> InputError:
+    return InputError(
+        f"no figure of {', '.join(one.name for one in scenarios)} becomes more precise with "
+        "more trials",
+        remedy="Leave out --precision and --budget, or add a scenario with a latency",
+    )
 
 
 def head(request: Request, run_id: str, agenda: Agenda) -> dict[str, Any]:
@@ -91,7 +114,8 @@ def head(request: Request, run_id: str, agenda: Agenda) -> dict[str, Any]:
 def _scenario(scenario: Scenario, request: Request) -> dict[str, Any]:
     load, amount = scenario.load, scenario.profiles[request.profile]
     starts = amount.starts
-    if request.wish is not None and not (scenario.phases or scenario.unprompted):
+    events = scenario.phases or scenario.unprompted or scenario.search
+    if request.wish is not None and not events:
         starts = least_trials(scenario, request.profile, request.wish)
     return {
         "name": scenario.name,
@@ -121,6 +145,7 @@ def _scenario(scenario: Scenario, request: Request) -> dict[str, Any]:
             }
             for phase in scenario.phases
         ],
+        "search": None if scenario.search is None else asdict(scenario.search),
         "observe": list(scenario.observe.fields),
         "unprompted": scenario.unprompted,
         "starts": starts,

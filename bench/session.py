@@ -76,8 +76,8 @@ class _Ledger:
             self._valid.add(label)
         elif outcome.only_late:
             self._late.append((label, line))
-            if plan.phase is not None:
-                # A phase is not made again; a rate that cannot be sent here is what it shows.
+            if plan.phase is not None or plan.probe_hz is not None:
+                # A phase is not made again; a rate that cannot be sent here is what a search shows.
                 self._valid.add(label)
         else:
             self._problems.append(line)

@@ -154,6 +154,24 @@ class PhaseRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchRecord:
+    """What a scenario looks for: the highest rate whose mean hop is within ``limit_ms``."""
+
+    lowest_hz: float
+    highest_hz: float
+    factor: float
+    limit_ms: float
+    probe_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOfRecord:
+    """Which rate a trial of a search tried."""
+
+    rate_hz: float
+
+
+@dataclass(frozen=True, slots=True)
 class StepErrorRecord:
     """An error that a step raised."""
 
@@ -183,6 +201,7 @@ class TrialRecord:
     message_cells: tuple[MessageCellRecord, ...]
     phase: PhaseOfRecord | None
     deeds: tuple[DeedRecord, ...] | None
+    probe: ProbeOfRecord | None
     status: str
     reasons: tuple[str, ...]
     clock_id: str
@@ -246,12 +265,13 @@ class ScenarioRecord:
     load: LoadRecord | None
     faults: tuple[FaultRecord, ...] | None
     phases: tuple[PhaseRecord, ...] | None
+    search: SearchRecord | None
     observe: tuple[str, ...] | None
     unprompted: bool | None
 
     @property
     def planned_trials(self) -> int:
-        """Trials that a complete run has of this scenario."""
+        """Trials that a complete run has of this scenario; of a search, at least."""
         return self.starts * len(self.start_cells) * max(1, len(self.phases or ()))
 
     @property
@@ -264,7 +284,7 @@ class ScenarioRecord:
     @property
     def shows_events(self) -> bool:
         """Whether it shows what happens to a flow or its messages, and has no cells of figures."""
-        return bool(self.phases or self.unprompted)
+        return bool(self.phases or self.unprompted or self.search)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,15 @@ class RunData:
     damaged: tuple[Damage, ...]
 
 
+def read_one(path: Path, index: int) -> tuple[RunRecord, TrialData]:
+    """One trial of a run that may still be going on. Raises FormatError as ``read_run`` does."""
+    record = parse_run(_read_json(path / "run.json"), file=str(path / "run.json"))
+    for entry in record.trials:
+        if entry.index == index:
+            return record, _read_trial(path / entry.path)
+    raise FormatError(f"lists no trial {index}", where=str(path / "run.json"))
+
+
 def read_run(path: Path) -> RunData:
     """Read a run directory.
 

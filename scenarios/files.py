@@ -25,7 +25,7 @@ from scenarios.model import (
     Service,
     Target,
 )
-from scenarios.phases import read_observe, read_phases
+from scenarios.phases import read_observe, read_phases, read_search
 from scenarios.references import references
 
 HERE = Path(__file__).parent
@@ -133,6 +133,7 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
         variables=root.strings("variables"),
         floor_per_start=root.flag("floor_per_start", default=False),
         phases=read_phases(root),
+        search=read_search(root),
         observe=read_observe(root, {step.component for step in steps}),
         unprompted=root.flag("unprompted", default=False),
         drain_timeout_s=root.quantity("drain_timeout", DURATION_MS, "30 s") / 1000,
@@ -146,6 +147,7 @@ def _scenario(document: Document, roots: tuple[Path, ...]) -> Scenario:
             document.problem(("faults", index, "kind"), "a freeze needs a realtime flow")
     if scenario.phases and axes != Axes():
         document.problem(("phases",), "cannot be combined with [vary]")
+    _check_search(document, scenario)
     _check_lengths(document, scenario)
     _check_delays(document, scenario)
     varied = vary is not None and vary.has("network_delay")
@@ -256,6 +258,19 @@ def _profiles(table: Table, messages: int) -> dict[str, Profile]:
             inner.finish()
     table.finish()
     return profiles
+
+
+def _check_search(document: Document, scenario: Scenario) -> None:
+    if scenario.search is None:
+        return
+    if scenario.flow_type is FlowType.ORDINARY or scenario.load.loop is Loop.CLOSED:
+        document.problem(("search",), "needs a realtime flow and an open loop")
+    for key, there in (
+        ("phases", bool(scenario.phases)), ("vary", scenario.axes != Axes()),
+        ("unprompted", scenario.unprompted),
+    ):  # fmt: skip
+        if there:
+            document.problem(("search",), f"cannot be combined with {key}")
 
 
 def _check_lengths(document: Document, scenario: Scenario) -> None:

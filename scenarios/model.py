@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -147,6 +147,21 @@ class Observe:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """The highest rate at which the mean hop stays within ``limit_ms`` is looked for.
+
+    Each start tries one rate for ``probe_s``. The rates that held and that did not come to differ
+    by no more than ``factor``, between ``lowest_hz`` and ``highest_hz``.
+    """
+
+    lowest_hz: float
+    highest_hz: float
+    factor: float
+    limit_ms: float
+    probe_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """How much is measured: starts per start-level cell, messages per message cell of a start."""
 
@@ -180,7 +195,8 @@ class Scenario:
 
     ``steps`` is the flow's definition; ``flow_type`` the mode it is run in. ``floor_per_start``
     asks for a batch of the bare broker hop right after each start's load. With ``phases``, a start
-    of a profile is one pass through them all. ``unprompted``: steps emit of their own accord, any
+    of a profile is one pass through them all; with ``search``, it has as many as the search takes,
+    and a profile's starts are of no account. ``unprompted``: steps emit of their own accord, any
     number of messages a call, so an execution is no chain and has no latency of its own.
     """
 
@@ -196,6 +212,7 @@ class Scenario:
     variables: Mapping[str, str] = field(default_factory=dict)
     floor_per_start: bool = False
     phases: tuple[Phase, ...] = ()
+    search: Search | None = None
     observe: Observe = field(default_factory=Observe)
     unprompted: bool = False
     drain_timeout_s: float = 30.0
@@ -240,6 +257,10 @@ class Scenario:
         load = replace(self.load, rate_hz=phase.rate_hz or self.load.rate_hz)
         return replace(self, flow_type=phase.flow_type, load=load)
 
+    def at_rate(self, rate_hz: float) -> Scenario:
+        """The scenario as its search tries one rate."""
+        return replace(self, load=replace(self.load, rate_hz=rate_hz))
+
     def start_cells(self) -> tuple[int | None, ...]:
         """The values of the start-level axis; ``(None,)`` when it is not varied."""
         return self.axes.containers or (None,)
@@ -270,3 +291,60 @@ class Claim:
     target: Target | None = None
     needs_containers: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Verdict(StrEnum):
+    """What one start, or all starts of a rate, say of it.
+
+    ``LATE``: the load generator did not keep to its schedule, so the flow was not asked.
+    """
+
+    HOLDS = "holds"
+    FAILS = "does not hold"
+    OPEN = "undecided"
+    LATE = "generator late"
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """``held_hz`` is the highest rate that held, at and below which none did otherwise.
+
+    ``failed_hz`` is the lowest above it that did not; ``open_hz`` are rates between the two, or
+    above ``held_hz`` where none failed, that were tried and not decided. None: there is none.
+    """
+
+    held_hz: float | None
+    failed_hz: float | None
+    open_hz: tuple[float, ...] = ()
+
+
+def votes(probes: Sequence[tuple[float, Verdict]]) -> dict[float, list[Verdict]]:
+    """The verdicts of each rate's starts, by rate, in rising order."""
+    found: dict[float, list[Verdict]] = {}
+    for rate_hz, verdict in probes:
+        found.setdefault(rate_hz, []).append(verdict)
+    return dict(sorted(found.items()))
+
+
+def settled(verdicts: Sequence[Verdict]) -> Verdict:
+    """What most of the decided starts of a rate say; undecided where as many say the opposite."""
+    holds, fails = verdicts.count(Verdict.HOLDS), verdicts.count(Verdict.FAILS)
+    if holds != fails:
+        return Verdict.HOLDS if holds > fails else Verdict.FAILS
+    return Verdict.LATE if verdicts and set(verdicts) == {Verdict.LATE} else Verdict.OPEN
+
+
+def bracket(probes: Sequence[tuple[float, Verdict]]) -> Bracket:
+    """What is known by now."""
+    held_hz = failed_hz = None
+    unsure: list[float] = []
+    for rate_hz, verdicts in votes(probes).items():
+        verdict = settled(verdicts)
+        if verdict is Verdict.FAILS:
+            failed_hz = rate_hz
+            break
+        if verdict is Verdict.HOLDS and not unsure:
+            held_hz = rate_hz
+        elif verdict is not Verdict.HOLDS:
+            unsure.append(rate_hz)
+    return Bracket(held_hz, failed_hz, tuple(unsure))

@@ -1,4 +1,4 @@
-"""Reads the phases of a scenario, and what is to be observed in its messages."""
+"""Reads the phases of a scenario, what it searches for, and what is observed in its messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from runtime.document import Table, meant
 from runtime.model import FlowType
 from runtime.quantities import DURATION_MS, RATE
-from scenarios.model import Deed, During, Observe, Phase
+from scenarios.model import Deed, During, Observe, Phase, Search
 
 
 def read_phases(root: Table) -> tuple[Phase, ...]:
@@ -16,6 +16,26 @@ def read_phases(root: Table) -> tuple[Phase, ...]:
     if phases and Deed.PUBLISH not in phases[0].before:
         root.problem("phases", "nothing to start: the first one needs deploy, draft and publish")
     return phases
+
+
+def read_search(root: Table) -> Search | None:
+    """``[search]``; None where the scenario says what its rates are."""
+    table = root.table("search")
+    if table is None:
+        return None
+    search = Search(
+        lowest_hz=table.quantity("lowest", RATE),
+        highest_hz=table.quantity("highest", RATE),
+        factor=table.number("factor", 1.1),
+        limit_ms=table.quantity("limit", DURATION_MS),
+        probe_s=table.quantity("probe", DURATION_MS, "2 s") / 1000,
+    )
+    if table.has("lowest") and table.has("highest") and search.highest_hz <= search.lowest_hz:
+        table.problem("highest", "must be above lowest")
+    if table.has("factor") and not 1.01 <= search.factor <= 2:
+        table.problem("factor", f"must be from 1.01 to 2, not {search.factor:g}")
+    table.finish()
+    return search
 
 
 def read_observe(root: Table, components: Collection[str]) -> Observe:

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from reports.render import svg
 from reports.render.anatomy import badge
+from reports.render.balance import LABELS
+from reports.render.capacity import capacity
 from reports.render.numbers import (
     Reading,
     absent,
@@ -34,7 +36,7 @@ def view(results: Results) -> Row:
     """All that the section shows; each member is empty where the run has nothing of it."""
     listeners = list(results.get("listeners") or ())
     return {
-        "capacity": [_capacity(one) for one in results.get("capacity") or ()],
+        "capacity": [capacity(one) for one in results.get("capacity") or ()],
         "changes": [_change(one) for one in results.get("changes") or ()],
         "listeners": [_listener(one) for one in listeners],
         "leaks": _leaks(results),
@@ -47,45 +49,11 @@ def view(results: Results) -> Row:
     }
 
 
-def _capacity(one: Mapping[str, Any]) -> Row:
-    rungs = list(one.get("rungs") or ())
-    looks = {"holds": "alike", "does not hold": "deviates"}
-    return {
-        "name": str(one.get("scenario")),
-        "anchor": anchor(str(one.get("scenario"))),
-        "limit_ms": one.get("limit_ms"),
-        "highest": one.get("highest_hz"),
-        "saturates": one.get("first_to_saturate"),
-        "steps": [str(step["id"]) for step in (max(rungs, key=_steps)["steps"] if rungs else ())],
-        "rungs": [
-            {
-                "rate": rung.get("rate_hz"),
-                "hop": of_value(rung.get("hop")),
-                "steps": [of_value(step.get("utilisation")) for step in rung.get("steps") or ()],
-                "badge": {
-                    **badge(looks.get(str(rung.get("verdict")), "undecided")),
-                    "word": str(rung.get("verdict")),
-                },
-                "why": "" if rung.get("hop") else str(rung.get("why") or ""),
-            }
-            for rung in rungs
-        ],
-    }
-
-
-def _steps(rung: Mapping[str, Any]) -> int:
-    return len(rung.get("steps") or ())
-
-
 def break_even(results: Results) -> list[Row]:
     """One row a resource: what it costs either way, and at which rate that is the same."""
-    labels = {
-        "container_seconds": "Container-seconds", "cpu_seconds": "CPU-seconds",
-        "mb_seconds": "Memory (MB-seconds)",
-    }  # fmt: skip
     return [
         {
-            "label": labels.get(str(row.get("resource")), str(row.get("resource"))),
+            "label": LABELS.get(str(row.get("resource")), str(row.get("resource"))),
             "figures": [of_value(row.get(key)) for key in ("ordinary", "idle_per_second", "work")],
             "rate": absent("at any rate") if row.get("always") else of_value(row.get("per_minute")),
         }

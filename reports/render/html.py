@@ -13,6 +13,7 @@ from markupsafe import Markup
 from reports import figures
 from reports.render import (
     anatomy,
+    balance,
     certificate,
     events,
     flow,
@@ -187,6 +188,11 @@ def _modes(results: Results, realtime: Found | None, ordinary: Found | None) -> 
         results, realtime.cell if realtime else None, ordinary.cell if ordinary else None
     )
     view["break_even"] = events.break_even(results)
+    view["balance"] = {
+        "shown": [numbers.of_value(r.get("per_minute")) for r in results.get("break_even") or ()],
+        "wide": balance.balance(results, width=balance.WIDE),
+        "narrow": balance.balance(results, width=balance.NARROW),
+    }
     view["measured"] = realtime is not None or ordinary is not None
     view["claim"] = views.claim(results, "S8")
     return view
