@@ -47,7 +47,7 @@ def serve(folder: Path, *, launcher: str, broker: str, host: str, port: int) -> 
         store = stack.enter_context(Store.open(folder))
         say(f"hopbench: {_described(choice)}")
         access = Access.new()
-        server = _open(stack, store, choice, access, host, port, troubles.append)
+        server = _open(stack, store, choice, access, host, port, say, troubles.append)
         place = Announced(server.url, OPERATOR, access.password, os.getpid())
         stack.enter_context(announced(folder, place))
         say(f"hopbench: serving {server.url}; credentials are in {folder / FILE}")
@@ -65,6 +65,7 @@ def _open(
     access: Access,
     host: str,
     port: int,
+    say: Callable[[str], None],
     trouble: Callable[[str], None],
 ) -> Server:
     """Open launcher, broker, platform and API; ``stack`` ends them in reverse order."""
@@ -79,6 +80,8 @@ def _open(
     place = Place(launcher, broker.url_host, broker.url_inside, spans, kept=_KEPT)
     platform = Platform(store, place)
     stack.callback(ending, platform.close, trouble)
+    for one in platform.recovered:
+        say(f"hopbench: left by a platform that ended without closing: {one}")
     entrances = Entrances(broker.url_host)
     app = create_app(platform, store, entrances, access, spans=spans, census=broker.census)
     server = Server(app, host=host, port=port)
@@ -99,6 +102,11 @@ class _Told:
     def __init__(self) -> None:
         self._came = threading.Event()
         self._is_awaited = False
+
+    @property
+    def has_come(self) -> bool:
+        """Whether one has."""
+        return self._came.is_set()
 
     def wait(self) -> None:
         """Return when one has come."""
@@ -123,4 +131,5 @@ def _told_to_stop() -> Iterator[_Told]:
         yield told
     finally:
         for one, handler in zip(signals, before, strict=True):
-            signal.signal(one, handler)
+            # A second Ctrl-C must not turn an end in order into a death by a signal.
+            signal.signal(one, signal.SIG_IGN if told.has_come else handler)

@@ -38,6 +38,12 @@ def collect(url: str, plan: Plan, store: Store) -> None:
             collector.finish()
 
 
+def is_there(url: str, plan: Plan) -> bool:
+    """Whether the broker has any of a flow's queues."""
+    with closing(connect(url, name="hopbench left")) as broker:
+        return any(_exists(broker, queue) for queue in plan.wiring.queues)
+
+
 def remove(url: str, plan: Plan) -> None:
     """Delete a flow's queues with all that is in them. Absent is fine."""
     with closing(connect(url, name="hopbench left")) as broker:

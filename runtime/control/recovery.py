@@ -12,6 +12,7 @@ from runtime.store import Store
 from runtime.store.actions import Outcome
 
 REASON = "the platform ended while the flow was"
+GONE = "the broker does not have its queues, so what waited in them is gone with the one that had"
 
 
 def recover(store: Store, place: Place) -> tuple[str, ...]:
@@ -32,7 +33,9 @@ def recover(store: Store, place: Place) -> tuple[str, ...]:
         except HopbenchError as error:
             reason = f"{reason}; what waited for it could not be looked at: {error}"
         else:
-            if count:
+            if count is None:
+                reason = f"{reason}; {GONE}"
+            elif count:
                 reason = f"{reason}; {count} messages that waited are among its errors"
         store.flows.set_state(entry.name, entry.state, FlowState.STOPPED, reason=reason)
         said.append(f"flow {entry.name}: {reason}")
@@ -42,15 +45,18 @@ def recover(store: Store, place: Place) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _save_messages(store: Store, place: Place, entry: FlowEntry, reason: str) -> int:
+def _save_messages(store: Store, place: Place, entry: FlowEntry, reason: str) -> int | None:
+    """Keep what waits as failures; how many, None where the broker has none of the queues."""
     # A publish that was cut short may have made the queues of the version after the one that runs.
     numbers = {entry.running, entry.published} - {None}
     count = 0
+    is_there = False
     seen = set()
     for number in sorted(filter(None, numbers)):
         plan = outline(store, entry.flow_type, store.flows.version(entry.name, number))
         if plan.name not in seen:
             seen.add(plan.name)
+            is_there |= left.is_there(place.broker_url, plan)
             count += left.report(place.broker_url, plan, store, reason)
             left.remove(place.broker_url, plan)
-    return count
+    return count if is_there else None

@@ -129,13 +129,30 @@ def test_a_killed_platform(tmp_path: Path) -> None:
         process.kill()
         process.wait(60)
     assert "no platform runs" in run("python -m bench flow status", store).stderr
-    with served(command, store, tmp_path / "again.log"):
+    again = tmp_path / "again.log"
+    with served(command, store, again):
+        assert "left by a platform that ended without closing: flow greet: the platform ended" in (
+            again.read_text()
+        )
         (flow,) = json.loads(run("python -m bench flow status --json", store).stdout)
         assert (flow["state"], flow["steps"]) == ("stopped", [])
         assert flow["reason"]
         history = json.loads(run("python -m bench flow history greet --json", store).stdout)
         assert all(action["ended_at"] for action in history)
         assert run("python -m bench flow start greet", store).stdout == "greet: realtime, running\n"
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_again_and_again(tmp_path: Path) -> None:
+    """Whoever is impatient gets the same end, in order, with exit code 0."""
+    log = tmp_path / "serve.log"
+    command = "python -m bench flow serve --launcher process --broker nats"
+    with served(command, tmp_path / "platform", log) as process:
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+    assert process.returncode == 0, log.read_text()
+    assert not (tmp_path / "platform" / "platform.json").exists()
 
 
 @pytest.mark.timeout(120)

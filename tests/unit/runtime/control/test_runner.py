@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.broker import Message, Route
-from runtime.control import collector, lifecycle
+from runtime.control import collector, lifecycle, recovery
 from runtime.control.plan import outline
 from runtime.errors import BrokerUnavailable, FlowError, InputError, LaunchError, StateError
 from runtime.flows import Definition
@@ -232,4 +232,24 @@ def test_a_second_platform_finds_nothing_to_recover(world: World, launcher: Memo
     assert again.status(FLOW).entry.reason == "the platform was closed"
     assert len(again.errors(FLOW)) == 2
     assert again.recovered == ()
+    again.close()
+
+
+@pytest.mark.parametrize("has_queues", [True, False])
+def test_what_went_with_its_broker_is_said(
+    world: World, server: MemoryServer, has_queues: bool
+) -> None:
+    """After a crash what waits is kept as errors; where the queues are gone, the reason says so."""
+    world.publish(FLOW, "a=pass")
+    world.platform.start(FLOW)
+    world.send(FLOW, 2)
+    world.platform.suspend(FLOW)
+    if not has_queues:
+        server.queues.clear()
+    again = Platform(world.store, world.place)
+    reason = again.status(FLOW).entry.reason or ""
+    assert again.recovered == (f"flow {FLOW}: {reason}",)
+    assert len(again.errors(FLOW)) == (2 if has_queues else 0)
+    assert ("2 messages that waited are among its errors" in reason) == has_queues
+    assert (recovery.GONE in reason) != has_queues
     again.close()
