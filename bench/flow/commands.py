@@ -106,6 +106,8 @@ def _add_messages(flows: Commands) -> None:
     which.add_argument("--all", action="store_true")
     queues = _command(flows, "queues", "how full each step's queue is", _queues)
     queues.add_argument("flow")
+    ticks = _command(flows, "ticks", "what became of a flow's calls by clock", _ticks)
+    ticks.add_argument("flow")
 
 
 def _add_observations(flows: Commands) -> None:
@@ -260,6 +262,11 @@ def _retry(arguments: argparse.Namespace) -> int:
 def _queues(arguments: argparse.Namespace) -> int:
     queues = _client(arguments).get("v1", "flows", arguments.flow, "queues")
     return _show(arguments, queues, shown.queues)
+
+
+def _ticks(arguments: argparse.Namespace) -> int:
+    ticks = _client(arguments).get("v1", "flows", arguments.flow, "ticks")
+    return _show(arguments, ticks, shown.ticks)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -110,6 +110,19 @@ def queues(answers: Sequence[Answer]) -> None:
     )
 
 
+def ticks(answer: Answer | None) -> None:
+    """What became of calls by clock."""
+    if answer is None:
+        _say("no ticks: no clock calls the flow, or it is not up")
+        return
+    late_ns = sorted(answer["late_ns"])
+    median = f"{late_ns[len(late_ns) // 2] / 1e6:.1f} ms" if late_ns else None
+    _table(
+        ("ticks", "missed", "failed", "late (median)", "last error"),
+        [(answer["ticks"], answer["missed"], answer["failed"], median, answer["error"])],
+    )
+
+
 def history(answers: Sequence[Answer]) -> None:
     """What was done."""
     if not answers:

@@ -13,6 +13,7 @@ from runtime.broker import QueueDepth, Route
 from runtime.flows import Draft, FlowEntry, Version
 from runtime.model import FlowType
 from runtime.platform import FlowStatus
+from runtime.scheduler import TickCount
 from runtime.store.actions import ActionRecord
 from runtime.store.failures import MOST_LISTED, FailureEntry
 from runtime.store.revisions import RevisionEntry
@@ -73,6 +74,9 @@ class Control(Protocol):
 
     def queues(self, flow: str) -> Mapping[str, QueueDepth]:
         """Each step's queue, by the step's id."""
+
+    def ticks(self, flow: str) -> TickCount | None:
+        """What became of the calls by clock since the flow's start; None where there are none."""
 
     def entry_route(self, flow: str) -> Route:
         """Where the first step's messages are published now. Raises StateError."""

@@ -139,6 +139,12 @@ def _add_observations(
         known(store, flow)
         return jsonify(shown(statistics.of(flow)))
 
+    @blueprint.get("/flows/<flow>/ticks")
+    def ticks(flow: str) -> Response:
+        """What became of the calls by clock; null where there are none."""
+        known(store, flow)
+        return jsonify(shown(control.ticks(flow)))
+
     @blueprint.get("/flows/<flow>/history")
     def history(flow: str) -> Response:
         """What was done to a flow, newest first."""

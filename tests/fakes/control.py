@@ -12,6 +12,7 @@ from runtime.flows import LEGAL, Draft, FlowEntry, Operation, Version
 from runtime.message import encode_body, encode_headers
 from runtime.model import FlowState, FlowType, StepState
 from runtime.platform import FlowStatus
+from runtime.scheduler import TickCount
 from runtime.store import Store
 from runtime.store.actions import ActionRecord, Outcome
 from runtime.store.failures import MOST_LISTED, FailureEntry
@@ -135,6 +136,12 @@ class FakeControl:
         """One queue, with a message."""
         self.check()
         return {"first": QueueDepth(1, 1)}
+
+    def ticks(self, flow: str) -> TickCount | None:
+        """Some, while the flow is up."""
+        self.check()
+        is_up = self.store.flows.entry(flow).state in UP
+        return TickCount(7, 2, 1, "it was full", (1_000, 3_000_000)) if is_up else None
 
     def entry_route(self, flow: str) -> Route:
         """A route to nowhere."""

@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -25,7 +26,9 @@ from runtime.control.plan import Place
 from runtime.launch.process import ProcessLauncher
 from runtime.platform import Platform
 from runtime.store import Store
+from scenarios.files import COMPONENTS
 
+ROOT = Path(__file__).parents[2]
 KINDS = [pytest.param("rabbitmq", marks=pytest.mark.rabbitmq), pytest.param("nats")]
 PASS_ON = "def process(msg, cfg, snapshot):\n    return {'body': msg['body']}\n"
 REPLY = """
@@ -231,6 +234,38 @@ def test_d15_the_reply_of_a_later_step(api: Api, kind: str) -> None:
     api.do("POST", f"/v1/flows/{flow}/start")
     assert api.call("POST", f"/hook/{flow}?reply=1", json={"name": "x"}).status_code == 201
     api.do("POST", f"/v1/flows/{flow}/stop")
+
+
+@pytest.mark.requirement("D15")
+def test_d15_the_catalogues_own_components_reply(api: Api) -> None:
+    """The document's flow of webhook, mapper and reply answers what it is asked."""
+    for name in ("webhook", "mapper", "reply"):
+        api.do("POST", "/v1/components", json={"folder": str(COMPONENTS / name)})
+    definition = tomllib.loads((ROOT / "docs" / "answer.toml").read_text())
+    api.do("PUT", "/v1/flows/answer/draft?type=realtime", json=definition)
+    api.do("POST", "/v1/flows/answer/publish")
+    api.do("POST", "/v1/flows/answer/start")
+    answer = api.call("POST", "/hook/answer?reply=1", json={"name": "Ada"})
+    assert (answer.status_code, answer.json()) == (200, {"greeting": "Hello ADA"})
+    # Who does not wait is not answered: an error says so.
+    assert api.call("POST", "/hook/answer", json={"name": "Ada"}).status_code == 202
+    (error,) = wait_for(lambda: api.do("GET", "/v1/flows/answer/errors"), "nobody waits")
+    assert error["step"] == "reply"
+    assert "nobody waits for a reply" in error["error"]
+    api.do("POST", "/v1/flows/answer/stop")
+
+
+@pytest.mark.requirement("D7")
+def test_ticks_are_counted(api: Api) -> None:
+    """Calls by clock are counted while the flow is up, and are null where there are none."""
+    api.start("ticked", PASS_ON, trigger={"kind": "interval", "every": "0.2 s"})
+    wait_for(lambda: api.do("GET", "/v1/flows/ticked/ticks")["ticks"] >= 2, "two ticks")
+    counted = api.do("GET", "/v1/flows/ticked/ticks")
+    assert (counted["failed"], counted["error"]) == (0, None)
+    assert min(counted["late_ns"]) >= 0
+    api.do("POST", "/v1/flows/ticked/stop")
+    assert api.do("GET", "/v1/flows/ticked/ticks") is None
+    assert api.call("GET", "/v1/flows/nobody/ticks").status_code == 404
 
 
 @pytest.mark.requirement("D15")

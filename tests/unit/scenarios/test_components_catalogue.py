@@ -51,6 +51,19 @@ def test_the_timer_passes_a_tick_on(component: Load) -> None:
     }
 
 
+def test_the_reply_answers_and_passes_on(component: Load) -> None:
+    """Who waits gets the body with the status that is configured; the next step gets it, too."""
+    reply, context = component("reply", "answer"), Emitted()
+    assert reply.process(message({"n": 1}), {"status": 201}, {}, context)["body"] == {"n": 1}
+    reply.process(message([]), {}, {}, context)
+    assert context.events == [
+        ("httpReply", {"body": {"n": 1}, "statusCode": 201}),
+        ("httpReply", {"body": [], "statusCode": 200}),
+    ]
+    with pytest.raises(ValueError, match="give a number from 200 to 599"):
+        reply.process(message({}), {"status": "OK"}, {}, context)
+
+
 def test_the_timer_counts_where_nobody_else_does(component: Load) -> None:
     """Called with an empty body, it numbers its calls and says when they were."""
     timer = component("timer", "tick")
