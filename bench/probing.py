@@ -23,6 +23,8 @@ Judge = Callable[[Path, int], Verdict]
 
 STARTS = 3
 """Starts of one rate at most."""
+LEAST = 120
+"""Messages of a start at least: of a hundred or fewer warm ones, no mean gets an interval."""
 _AHEAD = 2
 _DIGITS = 3
 
@@ -83,7 +85,7 @@ class Searching:
             index=self._index,
             scenario=scenario.at_rate(rate_hz),
             containers=None,
-            messages=max(1, round(rate_hz * probe_s)),
+            messages=max(LEAST, round(rate_hz * probe_s)),
             seed=self._drawn.getrandbits(31),
             probe_hz=rate_hz,
         )

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from reports import measures
+from reports.blocks import MIN_MESSAGES
 from reports.cells import group
 from reports.records import ScenarioRecord
 from reports.rundir import read_one
-from reports.stats import Bootstrap, Estimate, mean
+from reports.stats import Bootstrap, Estimate, Samples, mean
+from reports.trend import trend
 from reports.trials import Trial, analyse_trial
 from scenarios.model import Verdict
+
+WINDOWS = 20
+"""Parts of a start's messages whose means are watched for growth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,29 @@ def probe(scenario: ScenarioRecord, trial: Trial, bootstrap: Bootstrap) -> Probe
     if trial.late:
         return Probe(trial, rate_hz, None, Verdict.LATE)
     cells = group(scenario, [trial]) if trial.valid else ()
-    hop = mean(cells[0].samples(measures.hops), bootstrap) if cells else None
-    return Probe(trial, rate_hz, hop, within(hop, scenario.search.limit_ms))
+    if not cells:
+        return Probe(trial, rate_hz, None, Verdict.OPEN)
+    samples = cells[0].samples(measures.hops)
+    hop = mean(samples, bootstrap)
+    verdict = within(hop, scenario.search.limit_ms)
+    if verdict is Verdict.OPEN and outgrows(samples, scenario.search.limit_ms):
+        verdict = Verdict.FAILS
+    return Probe(trial, rate_hz, hop, verdict)
+
+
+def outgrows(samples: Samples, limit_ms: float) -> bool:
+    """Whether the hops of a start grow (Mann and Kendall), on average and at last over the limit.
+
+    Messages behind a queue that grows are too much alike to give their mean an interval: a step
+    that cannot follow would never be found by that alone.
+    """
+    messages = samples.values.reshape(-1, samples.width).mean(axis=1)
+    if messages.size < MIN_MESSAGES:
+        return False
+    windows = np.array([part.mean() for part in np.array_split(messages, WINDOWS)])
+    found = trend(np.arange(WINDOWS, dtype=np.float64), windows)
+    grows = found is not None and found.there and found.slope > 0
+    return grows and bool(messages.mean() > limit_ms) and bool(windows[-1] > limit_ms)
 
 
 def within(hop: Estimate | None, limit_ms: float) -> Verdict:

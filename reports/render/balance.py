@@ -83,12 +83,14 @@ def _panel(
 
 
 def _crossing(plane: Plane, rate: float, cost: float, shown: Reading) -> list[Markup]:
-    """The rate at which both cost the same: a dot, a line down, and the figure at its foot."""
+    """The rate at which both cost the same: a dot, a line down, and the figure beside it."""
     x, y = plane.x(rate), plane.y(cost)
+    inner = 2 * x < plane.x(plane.across[0]) + plane.x(plane.across[1])
+    beside, anchor = (7.0, "start") if inner else (-7.0, "end")
     return [
         svg.line(x, plane.top, x, plane.bottom, "even"),
         svg.rect(x - 4, y - 4, 8, 8, "phase first", 4),
-        svg.figure(x + 7, plane.top + 14, shown, "t-strong", below=16),
+        svg.figure(x + beside, plane.top + 14, shown, "t-strong", anchor, below=16),
     ]
 
 

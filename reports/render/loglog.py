@@ -56,14 +56,14 @@ class Plane:
             parts += [
                 svg.line(self.x(self.across[0]), y, right, y, "grid"),
                 svg.text(
-                    self.x(self.across[0]) - 7, y + 4, number(value), "t-soft", "end", kind="tick"
+                    self.x(self.across[0]) - 7, y + 4, _tick(value), "t-soft", "end", kind="tick"
                 ),
             ]
         for value in decades(self.across, 6):
             x = self.x(value)
             parts += [
                 svg.line(x, self.top, x, self.bottom, "grid"),
-                svg.text(x, self.bottom + 17, number(value), "t-soft", "middle", kind="tick"),
+                svg.text(x, self.bottom + 17, _tick(value), "t-soft", "middle", kind="tick"),
             ]
         parts += [
             svg.text(self.left + 4, 16, title, "t-soft"),
@@ -89,6 +89,11 @@ def around(values: Iterable[float], margin: float = 1.3) -> tuple[float, float]:
     """Ends that hold these values, all above 0, with a factor of room on both sides."""
     found = list(values)
     return min(found) / margin, max(found) * margin
+
+
+def _tick(value: float) -> str:
+    """A round value: 0.01, not 0.0100."""
+    return f"{value:g}" if value < 1 else number(value)
 
 
 def _share(value: float, ends: tuple[float, float]) -> float:
