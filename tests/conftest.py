@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -131,6 +132,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             require(need)
 
 
+ENDING_S = 12.0
+"""More than a leash's grace and what killing takes after it."""
+
+
 def left_behind() -> set[str]:
     """What carries a run's mark and belongs to this process, or to none that lives.
 
@@ -150,7 +155,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail the session when its tests have left anything behind."""
     before = session.stash[LEFTOVERS]
-    left = left_behind() - before
+    deadline_s = time.monotonic() + ENDING_S
+    # A server whose owner was killed is being ended by its leash, which gives it a grace first.
+    while (left := left_behind() - before) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if left and reporter is not None:
         reporter.write_line("")
