@@ -169,6 +169,18 @@ def test_d10_prefetch(line: Open) -> None:
     assert flow.ready("a") == 2
 
 
+@pytest.mark.requirement("D10")
+def test_d10_prefetch_is_one_where_none_is_given(line: Open) -> None:
+    """A busy worker has the one message that it is at."""
+    flow = line(SLOW)
+    flow.start("a")
+    for number in range(3):
+        flow.send(number)
+    wait_for(lambda: flow.ready("a") == 2, "one is in hand")
+    time.sleep(0.2)
+    assert flow.ready("a") == 2
+
+
 # -- errors and rebounds (D11) -------------------------------------------------------------------
 
 FRAGILE = """

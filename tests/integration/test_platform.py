@@ -16,7 +16,7 @@ import pytest
 
 from runtime.broker.nats_server import NatsServer
 from runtime.broker.node import RabbitNode
-from runtime.errors import HopbenchError, InputError, StateError
+from runtime.errors import DefinitionError, HopbenchError, InputError, StateError
 from runtime.launch.process import ProcessLauncher
 from runtime.model import FlowState, FlowType
 from runtime.store.actions import Outcome
@@ -388,6 +388,17 @@ def test_replicas_share_a_queue(world: World) -> None:
     assert len(world.containers("flow")) == 3
     sent = world.send("flow", 12)
     wait_for(lambda: world.handled("flow", "a") == sent)
+
+
+@pytest.mark.requirement("D10")
+@pytest.mark.parametrize("replicas", [0, 6])
+def test_replicas_are_one_to_five(world: World, replicas: int) -> None:
+    """D10: fewer or more are refused, and leave no draft; five are taken."""
+    with pytest.raises(DefinitionError, match="replicas"):
+        world.draft("flow", {"step": "a=pass", "replicas": replicas})
+    assert world.platform.statuses() == ()
+    world.draft("flow", {"step": "a=pass", "replicas": 5})
+    assert world.platform.status("flow").entry.has_draft
 
 
 @pytest.mark.requirement("D16")

@@ -61,6 +61,20 @@ def test_both_types_run_in_containers(world: World) -> None:
 
 
 @pytest.mark.requirement("D10")
+def test_limits_are_set_asked_for_or_not(world: World) -> None:
+    """D10: the engine has a limit of memory and of processors for each container."""
+    limits = {"memory": "96 MiB", "cpus": 0.5}
+    world.publish("limited", "a=pass", {"step": "b=pass", "limits": limits})
+    world.platform.start("limited")
+    unasked, asked = (
+        _limits(step.containers[0]) for step in world.platform.status("limited").steps
+    )
+    world.platform.stop("limited")
+    assert asked == (96 * 2**20, 500_000_000)
+    assert min(unasked) > 0
+
+
+@pytest.mark.requirement("D10")
 def test_out_of_memory_is_reported_with_its_step(world: World) -> None:
     """D10: status and the flow's reason name the step, the cause and the limit."""
     limits = {"memory": "64 MiB"}
@@ -75,6 +89,16 @@ def test_out_of_memory_is_reported_with_its_step(world: World) -> None:
     wait_for(lambda: world.state("greedy") == "stopped")
     assert "out of memory" in (world.platform.status("greedy").entry.reason or "")
     assert world.failed("greedy") == sent
+
+
+def _limits(container: str) -> tuple[int, int]:
+    """Bytes of memory, and billionths of a processor, that the engine allows a container."""
+    client = connect()
+    try:
+        settings = client.inspect_container(container)["HostConfig"]
+    finally:
+        client.close()
+    return settings["Memory"], settings["NanoCpus"]
 
 
 def _living(*steps: str) -> list[str]:
