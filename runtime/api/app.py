@@ -19,13 +19,20 @@ from runtime.api.queues import Statistics
 from runtime.api.steps import steps_blueprint
 from runtime.api.webhook import Webhook
 from runtime.broker.census import Census
-from runtime.errors import HopbenchError
+from runtime.errors import HopbenchError, InputError
 from runtime.message import SIZE_LIMIT_BYTES
 from runtime.store import Store
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 _OPEN = {"health"}
 _OF_FLOWS = {"steps", "webhook"}
+_QUERY: Mapping[str | None, frozenset[str]] = {
+    "flows.save_draft": frozenset({"type"}),
+    "flows.logs": frozenset({"last"}),
+    "flows.errors": frozenset({"limit", "after"}),
+    "webhook.call": frozenset({"reply", "within"}),
+}
+"""The parameters of a query that each endpoint reads; all others read none."""
 
 
 def create_app(
@@ -49,7 +56,12 @@ def create_app(
 
     @app.before_request
     def check() -> Response | None:
-        return None if request.endpoint in _OPEN or _may(access) else _unauthorised()
+        if request.endpoint in _OPEN:
+            return None
+        if not _may(access):
+            return _unauthorised()
+        _check_query()
+        return None
 
     @app.get("/healthz")
     def health() -> Response:
@@ -86,6 +98,19 @@ def _may(access: Access) -> bool:
     flow = (request.view_args or {}).get("flow")
     is_its_own = request.blueprint in _OF_FLOWS and isinstance(flow, str)
     return is_its_own and access.is_flow(user, password, str(flow))
+
+
+def _check_query() -> None:
+    """Raise InputError for parameters that nobody would read: one that is misspelt, most likely."""
+    known = _QUERY.get(request.endpoint, frozenset())
+    unknown = sorted(set(request.args) - known)
+    if request.url_rule is not None and unknown:
+        there = ", ".join(sorted(known)) or "none"
+        raise InputError(
+            f"there is no parameter {', '.join(map(repr, unknown))}",
+            where=f"the query of {request.path}",
+            remedy=f"Its parameters: {there}",
+        )
 
 
 def _unauthorised() -> Response:

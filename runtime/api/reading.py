@@ -64,3 +64,13 @@ def number(name: str, default: float, *, least: float, most: float) -> float:
             f"{text!r} is not a number from {least:g} to {most:g}", where=f"the parameter {name!r}"
         )
     return value
+
+
+def flag(name: str) -> bool:
+    """Whether a parameter of the query is 1; it may be left out. Raises InputError."""
+    text = request.args.get(name)
+    if text not in {None, "1"}:
+        raise InputError(
+            f"{text!r} is not 1", where=f"the parameter {name!r}", remedy="Say 1, or leave it out"
+        )
+    return text is not None

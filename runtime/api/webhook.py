@@ -17,7 +17,7 @@ from flask import Blueprint, Response, jsonify, request
 from runtime.api.control import Control
 from runtime.api.entrance import CONFIRM_TIMEOUT_S, Call, Doors, new_call
 from runtime.api.quota import Quota
-from runtime.api.reading import json_body, known, number
+from runtime.api.reading import flag, json_body, known, number
 from runtime.api.refusals import refuse
 from runtime.errors import (
     BrokerError,
@@ -72,12 +72,12 @@ class Webhook:
                 if name.lower() not in _SECRET
             },
             persistent=version.definition.steps[0].persistent,
-            wants_reply=request.args.get("reply") == "1",
+            wants_reply=flag("reply"),
         )
         if len(call.message.body) > SIZE_LIMIT_BYTES:
             raise MessageTooLarge(
-                f"a message of {len(call.message.body)} bytes is over the limit of "
-                f"{SIZE_LIMIT_BYTES}",
+                f"with its headers and its envelope this is a message of "
+                f"{len(call.message.body)} bytes, over the limit of {SIZE_LIMIT_BYTES}",
                 where=f"flow {flow}",
                 remedy="Send less",
             )

@@ -165,6 +165,7 @@ class Deployment:
             remedy=(
                 "Raise the step's memory limit, or let it hold less"
                 if exit_.oom_killed
-                else "Mend the component, or see the log in the trial's folder"
+                else "Mend the component, or see its whole log: a trial's is in the trial's "
+                "folder, `flow logs` shows that of a flow on the platform"
             ),
         )

@@ -227,6 +227,7 @@ CASES = [
     Case("post", HOOK, 400, data=b"name=Ada", valid=False),
     Case("post", HOOK, 400, data=b"", valid=False),
     Case("post", f"{HOOK}?within=soon", 400, body={}, valid=False),
+    Case("post", f"{HOOK}?reply=yes", 400, body={}, valid=False),
     Case("post", "/hook/nobody", 404, body={}),
     Case("post", HOOK, 409, stop, body={}),
     Case("post", HOOK, 413, data=TOO_LARGE, valid=False),
@@ -374,6 +375,26 @@ def test_nothing_is_open(app: Flask, path: str, method: str) -> None:
         assert response.status_code == 401
         request = WerkzeugOpenAPIRequest(response.request)
         document().validate_response(request, WerkzeugOpenAPIResponse(response))
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "operation"),
+    [one for one in operations() if one[0] != "/healthz"],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_parameter_that_nobody_reads(
+    stage: Stage, path: str, method: str, operation: dict[str, Any]
+) -> None:
+    """One that is misspelt is refused as documented, and the answer names those there are."""
+    concrete = re.sub(r"\{\w+\}", "greet", path).replace("errors/greet", "errors/1")
+    response = stage.client.open(f"{concrete}?colour=red", method=method, json={})
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["error"] == "there is no parameter 'colour'"
+    named = sorted(one["name"] for one in operation.get("parameters", ()) if one["in"] == "query")
+    assert response.json["remedy"] == f"Its parameters: {', '.join(named) or 'none'}"
+    request = WerkzeugOpenAPIRequest(response.request)
+    document().validate_response(request, WerkzeugOpenAPIResponse(response))
 
 
 def test_the_document_is_served(client: FlaskClient) -> None:

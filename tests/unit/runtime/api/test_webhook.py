@@ -36,7 +36,7 @@ def test_the_message_is_what_a_trigger_expects(
     assert ids.trace == int(response.json["trace"], 16)  # type: ignore[index]
     assert ids.parent == 0
     assert "reply_to" not in call.message.headers
-    assert not call.message.persistent
+    assert call.message.persistent
 
 
 def test_each_call_is_an_execution_of_its_own(
@@ -48,17 +48,17 @@ def test_each_call_is_an_execution_of_its_own(
     assert len({decode_ids(call.message.headers).trace for call in doors.calls}) == 20
 
 
-def test_a_persistent_first_step_gets_persistent_messages(
+def test_a_first_step_may_have_messages_that_are_not_persistent(
     client: FlaskClient, doors: FakeDoors, control: FakeControl, flow: str
 ) -> None:
     """What the first step says of its messages holds for those of the webhook."""
     control.stop(flow)
-    steps = [{**DEFINITION["steps"][0], "persistent": True}]
+    steps = [{**DEFINITION["steps"][0], "persistent": False}]
     control.save_draft(flow, {**DEFINITION, "steps": steps})
     control.publish(flow)
     control.start(flow)
     assert client.post(HOOK, json={}).status_code == 202
-    assert doors.calls[-1].message.persistent
+    assert not doors.calls[-1].message.persistent
 
 
 def test_over_the_quota(client: FlaskClient, control: FakeControl, flow: str) -> None:
