@@ -28,6 +28,7 @@ from runtime.errors import (
     MeasurementError,
 )
 from runtime.launch import Instance, Launcher, Spec
+from runtime.launch.kept_data import KeptData
 from runtime.model import Limits, Revision
 from scenarios.files import component_roots, find_component
 from scenarios.model import Scenario, Service
@@ -39,7 +40,8 @@ _SERVICE_READY_S = 30.0
 class BrokerPlace:
     """Where the broker is: for this process, for the instances, and what it is.
 
-    ``census`` looks at what its queues hold, where that can be asked.
+    ``census`` looks at what its queues hold, where that can be asked; ``is_alive`` asks whether it
+    still runs, where it was started here.
     """
 
     url_host: str
@@ -48,6 +50,7 @@ class BrokerPlace:
     instance: Instance | None
     pids: tuple[int, ...]
     census: Census | None = None
+    is_alive: Callable[[], bool] | None = None
 
     def watched(self) -> tuple[Watchable, ...]:
         """What the resources of the broker are counted of; nothing for a broker by URL."""
@@ -210,21 +213,26 @@ def open_broker(
     run_id: str,
     folder: Path,
     trouble: Callable[[str], None],
+    kept: KeptData | None = None,
 ) -> BrokerPlace:
-    """The broker of a run: as it was chosen, ended by ``stack``."""
+    """The broker of a run: as it was chosen, ended by ``stack``.
+
+    One that is started here has its messages in ``kept``, or else until its end.
+    """
     if choice.placement == GIVEN_URL:
         assert choice.url is not None
         return BrokerPlace(choice.url, choice.url, None, None, ())
     if choice.broker == "nats":
-        server = NatsServer.start(run_id, folder)
+        server = NatsServer.start(run_id, folder, kept=kept)
         stack.callback(ending, server.stop, trouble)
-        return BrokerPlace(server.url, server.url, server.version, None, server.pids)
+        url, version = server.url, server.version
+        return BrokerPlace(url, url, version, None, server.pids, is_alive=server.alive)
     if choice.placement == CONTAINER:
         from runtime.launch.broker_container import start_broker
         from runtime.launch.docker import DockerLauncher
 
         assert isinstance(launcher, DockerLauncher)
-        container = start_broker(launcher)
+        container = start_broker(launcher, kept=kept)
         stack.callback(ending, container.stop, trouble)
         return BrokerPlace(
             container.url_host,
@@ -233,10 +241,11 @@ def open_broker(
             container.instance,
             (),
             container.census,
+            container.instance.alive,
         )
-    node = RabbitNode.start(run_id, folder)
+    node = RabbitNode.start(run_id, folder, kept=kept)
     stack.callback(ending, node.stop, trouble)
-    return BrokerPlace(node.url, node.url, node.version, None, node.pids, node.census)
+    return BrokerPlace(node.url, node.url, node.version, None, node.pids, node.census, node.alive)
 
 
 def _start_service(stage: Stage, scenario: Scenario, service: Service) -> tuple[Instance, str]:

@@ -136,7 +136,8 @@ def _definition(root: Table, find: Find | None) -> Definition:
 def _step(table: Table, find: Find | None, *, is_first: bool) -> Step:
     step = replace(
         read_step(table, find, "trigger" if is_first else "action"),
-        persistent=table.flag("persistent", default=False),
+        # What was accepted outlives its broker, unless somebody says that it need not.
+        persistent=table.flag("persistent", default=True),
         replicas=table.whole("replicas", 1, most=MOST_REPLICAS),
         passthrough=table.flag("passthrough", default=False),
         log_level=table.choice("log_level", LOG_LEVELS, "WARNING"),

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from runtime.broker import Counting, QueueDepth, Route, connect
 from runtime.control import left, recovery, retention, retrying
+from runtime.control.broker_end import explaining
 from runtime.control.crew import StepStatus
 from runtime.control.legal import check, recorded, refusal
 from runtime.control.plan import Place, Plan, outline, prepare
@@ -223,7 +224,8 @@ class Platform:
         if entry.running is None or entry.state in _PASSING:
             return {}
         plan = self._running(entry)
-        with closing(connect(self._place.broker_url, name="hopbench queues")) as broker:
+        url = self._place.broker_url
+        with explaining(self._place), closing(connect(url, name="hopbench queues")) as broker:
             look = broker.count if isinstance(broker, Counting) else broker.depth
             return {
                 step.id: look(queue)
@@ -353,7 +355,7 @@ class Platform:
         self, flow: str, operation: Operation | str, detail: str = ""
     ) -> Iterator[tuple[_Control, FlowEntry]]:
         """Have a flow to oneself, in a state in which the operation is legal."""
-        with self._action(flow, operation, detail):
+        with self._action(flow, operation, detail), explaining(self._place):
             control = self._control(self._store.flows.entry(flow).name)
             with self._held(control, flow):
                 entry = self._settled(control, flow)

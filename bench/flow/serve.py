@@ -14,16 +14,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.choice import Choice, choose
+from bench.choice import GIVEN_URL, Choice, choose
 from bench.flow.place import FILE, announced
 from bench.flow.place import Place as Announced
-from bench.stage import ending, open_broker, open_launcher
+from bench.stage import BrokerPlace, ending, open_broker, open_launcher
 from runtime.api.access import OPERATOR, Access
 from runtime.api.app import create_app
 from runtime.api.entrance import Entrances
 from runtime.api.server import Server
-from runtime.control.plan import Place
-from runtime.launch import owner
+from runtime.control import recovery
+from runtime.control.plan import OwnBroker, Place
+from runtime.errors import BrokerUnavailable
+from runtime.launch import Launcher, owner
+from runtime.launch.kept_data import FOLDER, KeptData, open_kept
 from runtime.platform import Platform
 from runtime.store import Store
 
@@ -72,12 +75,18 @@ def _open(
     run_id = f"flow-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     work = owner.temporary_folder(run_id)
     stack.callback(owner.remove_folder, work)
+    kind = None if choice.placement == GIVEN_URL else f"{choice.broker}, {choice.placement}"
+    kept = open_kept(store.folder / FOLDER, kind)
+    rest = _Rest(kept, say)
+    stack.callback(ending, rest.settle, trouble)
     launcher = open_launcher(choice.launcher, run_id, lambda _text: None)
     stack.callback(ending, launcher.close, trouble)
-    broker = open_broker(stack, choice, launcher, run_id, work, trouble)
+    with _naming(kept):
+        broker = open_broker(stack, choice, launcher, run_id, work, trouble, kept)
     spans = store.folder / SPANS
     spans.mkdir(exist_ok=True)
-    place = Place(launcher, broker.url_host, broker.url_inside, spans, kept=_KEPT)
+    place = _place(launcher, broker, spans, kept)
+    stack.callback(rest.look, store, place)
     platform = Platform(store, place)
     stack.callback(ending, platform.close, trouble)
     for one in platform.recovered:
@@ -89,6 +98,55 @@ def _open(
     # First of all: who waits for a reply would hold up the server's end.
     stack.callback(entrances.close)
     return server
+
+
+@contextlib.contextmanager
+def _naming(kept: KeptData | None) -> Iterator[None]:
+    """Say of a broker that does not start on an earlier one's data where that is."""
+    try:
+        yield
+    except BrokerUnavailable as error:
+        if kept is None or kept.is_new:
+            raise
+        remedy = (
+            f"{error.remedy}. What an earlier platform accepted waits in {kept.root}: to begin "
+            "without it, remove that folder"
+        )
+        raise BrokerUnavailable(error.what, where=error.where, remedy=remedy) from error
+
+
+def _place(launcher: Launcher, broker: BrokerPlace, spans: Path, kept: KeptData | None) -> Place:
+    own = None
+    if kept is not None and broker.is_alive is not None:
+        own = OwnBroker(not kept.is_new, broker.is_alive)
+    return Place(launcher, broker.url_host, broker.url_inside, spans, kept=_KEPT, own_broker=own)
+
+
+class _Rest:
+    """What becomes of the broker's data: it stays where something may wait in it."""
+
+    def __init__(self, kept: KeptData | None, say: Callable[[str], None]) -> None:
+        self._kept = kept
+        self._say = say
+        self._is_needed = kept is not None and not kept.is_new
+
+    def look(self, store: Store, place: Place) -> None:
+        """See whether something is left, while the broker can still be asked."""
+        if self._kept is not None:
+            self._is_needed = recovery.has_rest(store, place)
+
+    def settle(self) -> None:
+        """Leave the data to the next platform, or remove it. The broker has ended."""
+        if self._kept is None:
+            return
+        if self._is_needed:
+            self._kept.release()
+            self._say(
+                f"hopbench: what waited is in {self._kept.root}; serve again the same way, and it "
+                "is among the errors of its flows"
+            )
+        else:
+            self._kept.remove()
 
 
 def _described(choice: Choice) -> str:

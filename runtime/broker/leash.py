@@ -37,11 +37,13 @@ class Leash:
         log: Path,
         grace_s: float,
         remove: Path | None = None,
+        keep_open: Sequence[int] = (),
     ) -> None:
         """Start ``argv`` with nothing but ``env``, both output streams going to ``log``.
 
         ``remove`` is a folder that goes with the leash, not before: should the server end by
-        itself, its log is still there to be read. Raises OSError.
+        itself, its log is still there to be read. ``keep_open`` are descriptors that stay open
+        until all of it has ended, also when this process has before. Raises OSError.
         """
         self._log = log
         self._grace_s = grace_s
@@ -55,6 +57,7 @@ class Leash:
                 stderr=file,
                 env=dict(env),
                 start_new_session=True,
+                pass_fds=keep_open,
             )
 
     @property

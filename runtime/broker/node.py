@@ -24,6 +24,7 @@ from runtime.broker.census import EXPRESSION, PLACES, Held, read_census
 from runtime.broker.leash import Leash
 from runtime.errors import BrokerError, BrokerUnavailable
 from runtime.launch import owner
+from runtime.launch.kept_data import KeptData
 
 INSTALLED = "/usr/lib/rabbitmq/lib"
 """Where Debian's, Ubuntu's and RabbitMQ's own packages put ``rabbitmq_server-VERSION``."""
@@ -82,18 +83,25 @@ class RabbitNode:
         self._environment = environment
 
     @classmethod
-    def start(cls, run_id: str, workdir: Path, *, management: bool = False) -> RabbitNode:
+    def start(
+        cls,
+        run_id: str,
+        workdir: Path,
+        *,
+        management: bool = False,
+        kept: KeptData | None = None,
+    ) -> RabbitNode:
         """Start a node for a run and return when it answers AMQP.
 
-        Its files go into a new folder below ``workdir``. Raises BrokerUnavailable when RabbitMQ is
-        not installed or does not come up.
+        Its files go into a new folder below ``workdir``, its database to ``kept`` where that is
+        given. Raises BrokerUnavailable when RabbitMQ is not installed or does not come up.
         """
         server, version = find_server()
         log = ""
         for _ in range(_ATTEMPTS):
             # Each attempt has new ports: between our look at a port and the node's, another
             # program may have taken it.
-            attempt = _Attempt(run_id, workdir, server, management=management)
+            attempt = _Attempt(run_id, workdir, server, management=management, kept=kept)
             try:
                 if attempt.launch():
                     leashes = tuple(attempt.leashes)
@@ -168,15 +176,25 @@ class RabbitNode:
 class _Attempt:
     """One try at starting a node: its folder, its ports, its credentials."""
 
-    def __init__(self, run_id: str, workdir: Path, server: Path, *, management: bool) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        workdir: Path,
+        server: Path,
+        *,
+        management: bool,
+        kept: KeptData | None,
+    ) -> None:
         self._run_id = run_id
+        self._kept = kept
         self._server = server
         self._management = management
         workdir.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="rabbitmq-", dir=workdir.resolve()))
         self._port, self._dist_port, self._epmd_port = free_ports(3)
-        self._user = f"hopbench-{secrets.token_hex(4)}"
-        self._password = secrets.token_urlsafe(24)
+        # A database knows the user that it was made with.
+        self._user = kept.user if kept else f"hopbench-{secrets.token_hex(4)}"
+        self._password = kept.password if kept else secrets.token_urlsafe(24)
         self.leashes: list[Leash] = []
         self.url = f"amqp://{self._user}:{self._password}@127.0.0.1:{self._port}/%2F"
 
@@ -196,6 +214,7 @@ class _Attempt:
                 log=self.folder / "node.log",
                 grace_s=_GRACE_S,
                 remove=self.folder,
+                keep_open=() if self._kept is None else (self._kept.lock,),
             )
         )
         return self._becomes_ready(lambda: speaks_amqp("127.0.0.1", self._port))
@@ -228,6 +247,7 @@ class _Attempt:
 
     def environment(self) -> Mapping[str, str]:
         """What the node, and whoever calls it, has to be told."""
+        database = self._kept.folder.resolve() if self._kept else self.folder / "mnesia"
         return owner.environment(self._run_id) | {
             "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             "LANG": "C.UTF-8",
@@ -238,7 +258,7 @@ class _Attempt:
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "env.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_MNESIA_BASE": str(database),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(self.folder / "node.pid"),

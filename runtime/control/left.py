@@ -38,10 +38,10 @@ def collect(url: str, plan: Plan, store: Store) -> None:
             collector.finish()
 
 
-def is_there(url: str, plan: Plan) -> bool:
-    """Whether the broker has any of a flow's queues."""
+def are_there(url: str, plans: Sequence[Plan]) -> list[bool]:
+    """Of each plan, whether the broker has any of its queues."""
     with closing(connect(url, name="hopbench left")) as broker:
-        return any(_exists(broker, queue) for queue in plan.wiring.queues)
+        return [any(_exists(broker, queue) for queue in plan.wiring.queues) for plan in plans]
 
 
 def remove(url: str, plan: Plan) -> None:

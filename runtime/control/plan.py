@@ -18,13 +18,26 @@ from runtime.wiring import Wiring, wire
 
 
 @dataclass(frozen=True, slots=True)
+class OwnBroker:
+    """A broker that was started for the platform alone.
+
+    ``has_earlier`` says that it was started on the data of an earlier platform's, ``is_alive`` asks
+    whether it still runs.
+    """
+
+    has_earlier: bool
+    is_alive: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a platform's flows run. ``broker_url`` is for this host, the other for containers.
 
     ``folder`` gets the spans of all containers, ``FLOW/START/CONTAINER/``. ``environment`` and
     ``substitutions`` are added to every step's; ``on_started`` is told of every container.
     ``kept`` is how many ended containers of each step, and how many starts of a flow, have what
-    they wrote kept; None: all, for who measures.
+    they wrote kept; None: all, for who measures. ``own_broker`` is there where the broker is the
+    platform's, and nobody else's to look after.
     """
 
     launcher: Launcher
@@ -37,6 +50,7 @@ class Place:
     substitutions: Mapping[str, str] = field(default_factory=dict)
     on_started: Callable[[Started], None] | None = None
     kept: int | None = None
+    own_broker: OwnBroker | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runtime.broker import Broker, connect
 from runtime.control import left
+from runtime.control.broker_end import explained
 from runtime.control.collector import Collector
 from runtime.control.crew import Crew, StepStatus
 from runtime.control.lifecycle import Lifecycle, OneByOne, Realtime, Warm
@@ -222,6 +223,7 @@ class Runner:
     def _fail(self, error: HopbenchError) -> None:
         """Record a failure, keep what waits, and stop the flow."""
         self._set_state(_UP | {FlowState.STARTING}, FlowState.STOPPING)
+        error = explained(self._place, error)
         reason = str(error)
         try:
             self._reason = reason

@@ -29,7 +29,8 @@ class Spec:
     ``role`` is what it is for (``step``, ``load``, ``service``, ``floor``, ``broker``), ``name`` is
     unique in the run and is the instance's host name on the run's network; ``spool`` is a folder of
     the host that it may write to, seen inside under the path given by :meth:`Launcher.inside`.
-    ``ports`` are made reachable from the host.
+    ``ports`` are made reachable from the host. ``data`` is a folder of the host, and the path under
+    which a container has it, to write to; processes have none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Spec:
     spool: Path | None = None
     ports: tuple[int, ...] = ()
     argv: tuple[str, ...] = ()
+    data: tuple[Path, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

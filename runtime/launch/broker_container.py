@@ -14,6 +14,9 @@ from runtime.errors import BrokerUnavailable
 from runtime.launch import Instance, Spec
 from runtime.launch.container import DockerInstance
 from runtime.launch.docker import DockerLauncher
+from runtime.launch.engine import CONFLICT, NOT_FOUND, Allowing, Client, calling, connect
+from runtime.launch.kept_data import KeptData
+from runtime.launch.owner import RUN_LABEL
 from runtime.model import Limits
 
 PORT = 5672
@@ -23,11 +26,14 @@ _VERSION_FIELD = b"\x07versionS"
 _POLL_S = 0.02
 _REPLY_TIMEOUT_S = 2.0
 _STOP_GRACE_S = 5.0
+_LEFT_GRACE_S = 10
+_HOME = "/var/lib/hopbench"
+_COOKIE = ".erlang.cookie"
 # Where, and under which name, the script start-broker of the image runs the node.
 _CENSUS = (
     f"for program in {' '.join(PLACES)} $(command -v erl_call); do [ -x $program ] && break; done; "
     f"printf '%s' {shlex.quote(EXPRESSION)} | "
-    "HOME=/var/lib/hopbench $program -name rabbit@localhost -e 2>&1"
+    f"HOME={_HOME} $program -name rabbit@localhost -e 2>&1"
 )
 
 
@@ -50,13 +56,24 @@ class BrokerContainer:
 
 
 def start_broker(
-    launcher: DockerLauncher, *, name: str = "broker", timeout_s: float = 90.0
+    launcher: DockerLauncher,
+    *,
+    name: str = "broker",
+    timeout_s: float = 90.0,
+    kept: KeptData | None = None,
 ) -> BrokerContainer:
     """Start RabbitMQ and wait until it answers in its protocol.
 
-    Raises BrokerUnavailable, with its last lines, when it ends or is silent for ``timeout_s``.
+    Its files go to ``kept`` where that is given; the container that an earlier platform left on
+    them is ended first. Raises BrokerUnavailable, with its last lines, when it ends or is silent
+    for ``timeout_s``.
     """
     user, password = "hopbench", secrets.token_hex(16)
+    if kept is not None:
+        user, password = kept.user, kept.password
+        end_left(kept)
+        # The node makes a new one at each start, and its user may not write over the last one.
+        (kept.folder / _COOKIE).unlink(missing_ok=True)
     instance = launcher.start(
         Spec(
             name=name,
@@ -65,6 +82,7 @@ def start_broker(
             env={"HOPBENCH_BROKER_USER": user, "HOPBENCH_BROKER_PASSWORD": password},
             limits=_LIMITS,
             ports=(PORT,),
+            data=None if kept is None else (kept.folder, _HOME),
         )
     )
     host, port = instance.address(PORT)
@@ -75,6 +93,44 @@ def start_broker(
         f"amqp://{user}:{password}@{host}:{port}",
         version,
     )
+
+
+def end_left(kept: KeptData) -> None:
+    """End the container that has these files, and before it those of the same run.
+
+    Whoever asks has the store, so that their owner has ended. Its steps first: what they were
+    handling goes back to their queues, and none of them goes on meanwhile.
+    """
+    client = connect()
+    try:
+        with calling("list the containers of earlier runs"):
+            marked = client.containers(all=True, filters={"label": RUN_LABEL})
+        source = str(kept.folder.resolve())
+        holders = [
+            each
+            for each in marked
+            if any(mount.get("Source") == source for mount in each.get("Mounts") or ())
+        ]
+        runs = {each["Labels"][RUN_LABEL] for each in holders}
+        ids = [each["Id"] for each in holders]
+        steps = [
+            each["Id"]
+            for each in marked
+            if each["Labels"][RUN_LABEL] in runs and each["Id"] not in ids
+        ]
+        for container in steps:
+            _remove(client, container)
+        for container in ids:
+            with Allowing("stop the broker", NOT_FOUND, CONFLICT, where=container[:12]):
+                client.stop(container, timeout=_LEFT_GRACE_S)
+            _remove(client, container)
+    finally:
+        client.close()
+
+
+def _remove(client: Client, container: str) -> None:
+    with Allowing("remove a container", NOT_FOUND, CONFLICT, where=container[:12]):
+        client.remove_container(container, v=True, force=True)
 
 
 def _wait_until_ready(instance: Instance, address: tuple[str, int], timeout_s: float) -> str:

@@ -104,7 +104,9 @@ class DockerLauncher:
             self._count += 1
             number = self._count
         if spec.spool is not None:
-            self._open_spool(spec.spool)
+            self._open_folder(spec.spool)
+        if spec.data is not None:
+            self._open_folder(spec.data[0])
         create_ns = now_ns()
         container = self._create(spec, number)
         try:
@@ -164,18 +166,20 @@ class DockerLauncher:
                 )
             self._has_network = True
 
-    def _open_spool(self, folder: Path) -> None:
-        """Let the container's user write to its spool folder."""
+    def _open_folder(self, folder: Path) -> None:
+        """Let the container's user write to a folder of its own."""
         if not folder.is_dir():
             # The engine would make it, as root's.
-            raise LaunchError("the spool folder is not there", where=str(folder))
+            raise LaunchError("the container's folder is not there", where=str(folder))
         uid, gid = self._user
         if os.getuid() == 0 and folder.stat().st_uid != uid:
             os.chown(folder, uid, gid)
 
     def _create(self, spec: Spec, number: int) -> str:
         client, limits = self._client, spec.limits
-        binds = [f"{spec.spool.resolve()}:{INSIDE_SPOOL}:rw"] if spec.spool else None
+        folders = [(spec.spool, INSIDE_SPOOL)] if spec.spool else []
+        folders += [spec.data] if spec.data else []
+        binds = [f"{folder.resolve()}:{inside}:rw" for folder, inside in folders] or None
         host_config = client.create_host_config(
             network_mode=self.network,
             binds=binds,

@@ -38,7 +38,7 @@ GOOD: dict[str, Any] = {
             "config": {"expression": '{"n": n}', "nothing": None},
             "prefetch": 4,
             "limits": {"memory": "64 MiB", "cpus": 0.5, "pids": 32},
-            "persistent": True,
+            "persistent": False,
             "replicas": 3,
             "passthrough": True,
             "log_level": "DEBUG",
@@ -91,7 +91,7 @@ def test_a_document_that_says_everything() -> None:
     """Every key arrives in the definition, converted to the unit that the field's name says."""
     assert read_definition(GOOD, COMPONENTS) == Definition(
         steps=(
-            Step("source", "source", "tick"),
+            Step("source", "source", "tick", persistent=True),
             Step(
                 id="mapper",
                 component="mapper",
@@ -99,7 +99,7 @@ def test_a_document_that_says_everything() -> None:
                 config={"expression": '{"n": n}', "nothing": None},
                 prefetch=4,
                 limits=Limits(memory_bytes=64 * 1024**2, cpus=0.5, pids=32),
-                persistent=True,
+                persistent=False,
                 replicas=3,
                 passthrough=True,
                 log_level="DEBUG",
@@ -107,7 +107,7 @@ def test_a_document_that_says_everything() -> None:
                 max_length=50,
                 max_bytes=1024**2,
             ),
-            Step("action", "action", "consume"),
+            Step("action", "action", "consume", persistent=True),
         ),
         trigger=Trigger(TriggerKind.CRON, schedule="*/5 * * * *"),
         variables={"region": "eu"},
@@ -118,7 +118,7 @@ def test_a_document_that_says_everything() -> None:
 def test_only_steps_are_needed() -> None:
     """Without trigger, variables and time-out, the definition has the defaults."""
     definition = read_definition({"steps": GOOD["steps"][:1]}, COMPONENTS)
-    assert definition == Definition((Step("source", "source", "tick"),))
+    assert definition == Definition((Step("source", "source", "tick", persistent=True),))
 
 
 def test_the_document_writes_every_field_of_a_step() -> None:

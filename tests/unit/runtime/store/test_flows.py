@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,7 +220,7 @@ def test_documents_are_checked_against_what_is_deployed(
 ) -> None:
     """A function that only an older revision had is a mistake of the document."""
     document = {"steps": [{"id": "first", "component": "one", "function": "go"}]}
-    assert store.definition(document) == Definition(two_steps.steps[:1])
+    assert store.definition(document) == Definition((replace(two_steps.steps[0], persistent=True),))
     folder = make("one")
     manifest = (folder / "component.json").read_text()
     (folder / "component.json").write_text(manifest.replace('"go"', '"went"'))
