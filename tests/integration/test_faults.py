@@ -112,9 +112,9 @@ def test_a_broker_that_is_not_there_closes_the_connection(tmp_path: Path) -> Non
     assert f"cannot reach 127.0.0.1:{port}" in said
 
 
+# The proxy knows brokers by their protocol and steps by their launcher: each of both, once.
 PLACES = [
     ("process", "nats"),
-    pytest.param("process", "rabbitmq", marks=pytest.mark.rabbitmq),
     pytest.param("docker", "rabbitmq", marks=pytest.mark.docker),
 ]
 
