@@ -176,6 +176,23 @@ def test_d8_over_the_quota_is_a_429(api: Api) -> None:
     api.do("POST", "/v1/flows/quota/stop")
 
 
+@pytest.mark.requirement("D12")
+def test_d12_a_call_of_up_to_10_mib(api: Api) -> None:
+    """A call's message is limited with its envelope; one that just fits goes through the flow."""
+    limit = 10 * 1024 * 1024
+    tells = "def process(msg, cfg, snapshot):\n    raise ValueError(len(msg['body']))\n"
+    api.start("large", PASS_ON, tells)
+    refused = api.call("POST", "/hook/large", data=b'"' + b"x" * (limit - 2) + b'"')
+    assert refused.status_code == 413
+    assert f"over the limit of {limit}" in refused.json()["error"]
+    fits = limit - 2000
+    taken = api.call("POST", "/hook/large", data=b'"' + b"x" * fits + b'"')
+    assert taken.status_code == 202, taken.text
+    (error,) = wait_for(lambda: api.do("GET", "/v1/flows/large/errors"), "it has come through")
+    assert (error["error"], error["is_whole"]) == (f"ValueError: {fits}", True)
+    api.do("POST", "/v1/flows/large/stop")
+
+
 @pytest.mark.requirement("D17")
 def test_d17_what_queues_hold(api: Api) -> None:
     """What waits, what the container has, and what a step has sent back, by step."""

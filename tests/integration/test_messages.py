@@ -334,6 +334,12 @@ def process(msg, cfg, snapshot, context):
     context.emit("updateSnapshot", {"count": count})
     return {"body": count}
 """
+GROWS = """
+def process(msg, cfg, snapshot, context):
+    before = len(snapshot.get("text", ""))
+    context.emit("snapshot", {"text": "x" * msg["body"]})
+    return {"body": before}
+"""
 
 
 @pytest.mark.requirement("D13")
@@ -352,6 +358,21 @@ def test_d13_a_snapshot_is_kept_between_calls_and_starts(line: Open, tmp_path: P
     flow.start("a", snapshot_file=str(path))
     flow.send(None)
     assert flow.body(flow.queue("b")) == 4
+
+
+@pytest.mark.requirement("D13")
+def test_d13_a_snapshot_is_small(line: Open) -> None:
+    """One over 1 MiB is refused with an error; the one before stays what it was."""
+    flow = line(GROWS, ECHO)
+    worker = flow.start("a")
+    for length in (10, 2 * 1024 * 1024, 0):
+        flow.send(length)
+    failure = read_failure(flow.take(flow.wiring.error_queue).message)
+    assert ("MessageTooLarge" in failure.error, "1048576" in failure.error) == (True, True)
+    assert [flow.body(flow.queue("b")) for _ in range(2)] == [0, 10]
+    kept = [read_snapshot(flow.take(flow.wiring.snapshot_queue).message) for _ in range(2)]
+    assert kept == [("a", {"text": "x" * 10}), ("a", {"text": ""})]
+    assert worker.end() == 0
 
 
 # -- passthrough and replies (D15) ---------------------------------------------------------------

@@ -10,6 +10,8 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,35 @@ from runtime.store.actions import Outcome
 from tests.fakes.platforms import EXIT, PAUSE, RAISE, REBOUND, World, wait_for
 
 RUN = "test-platform"
+WAITS = """
+import os, time
+
+def wait(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+"""
+GATES = (
+    ENDING
+    + """
+def init(cfg):
+    wait(cfg["begin"])
+"""
+)
+MEETS = (
+    ENDING
+    + """
+def init(cfg):
+    open(cfg["here"], "w").close()
+    wait(cfg["there"])
+"""
+)
+ILLEGAL = {
+    "stopped": ("stop", "suspend", "resume"),
+    "running": ("start", "resume", "switch"),
+    "sleeping": ("start", "resume", "switch"),
+    "suspended": ("publish", "start", "suspend", "switch"),
+}
+"""What each state that lasts does not allow (D1, D3)."""
 
 
 @pytest.fixture(
@@ -55,6 +86,16 @@ def world(url: str, launcher: ProcessLauncher, tmp_path: Path) -> Iterator[World
     opened.close()
 
 
+@pytest.fixture
+def brisk(url: str, launcher: ProcessLauncher, tmp_path: Path) -> Iterator[World]:
+    """A platform that does not wait for long for containers that go on anyway."""
+    opened = World(tmp_path / "brisk", launcher, url, grace_s=0.5)
+    opened.component("pass")
+    opened.component("pause", PAUSE)
+    yield opened
+    opened.close()
+
+
 @pytest.mark.requirement("D1", "D14")
 def test_a_realtime_flow_runs_until_it_is_stopped(world: World) -> None:
     """D1, D14: every step has its container, messages pass, and after stop nothing is left."""
@@ -76,6 +117,78 @@ def test_a_realtime_flow_runs_until_it_is_stopped(world: World) -> None:
     assert world.platform.queues("flow") == {}
     with pytest.raises(StateError, match="is stopped and takes no messages"):
         world.platform.entry_route("flow")
+
+
+@pytest.mark.requirement("D1")
+def test_states_that_are_passed_through_are_seen(
+    url: str, launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    """D1: a start waits in starting, an end in stopping; each step says what it is doing."""
+    begin, taken, end = (tmp_path / name for name in ("begin", "taken", "end"))
+    gates = {"begin": str(begin), "taken": str(taken), "end": str(end)}
+    world = World(tmp_path / "world", launcher, url, grace_s=30.0)
+
+    def seen() -> tuple[str, ...]:
+        status = world.platform.status("flow")
+        return (status.entry.state.value, *(step.state.value for step in status.steps))
+
+    with closing(world), ThreadPoolExecutor(1) as pool:
+        world.component("pass")
+        world.component("gated", "open(cfg['taken'], 'w').close(); wait(cfg['end'])", around=GATES)
+        world.publish("flow", {"step": "a=gated", "config": gates}, "b=pass")
+        started = pool.submit(world.platform.start, "flow")
+        wait_for(lambda: seen() == ("starting", "starting", "running"))
+        begin.touch()
+        started.result()
+        assert seen() == ("running", "running", "running")
+        world.send("flow", 1)
+        wait_for(taken.exists)
+        ended = pool.submit(world.platform.suspend, "flow")
+        wait_for(lambda: seen()[:2] == ("stopping", "shutting down"))
+        end.touch()
+        ended.result()
+        assert seen() == ("suspended", "sleeping", "sleeping")
+
+
+@pytest.mark.requirement("D1", "D3")
+def test_what_a_state_does_not_allow_is_refused(world: World) -> None:
+    """D1, D3: each operation that a state forbids is refused, and leaves all as it was."""
+
+    def refuses(state: str) -> None:
+        before = world.platform.status("flow").entry
+        assert before.state.value == state
+        for operation in ILLEGAL[state]:
+            with pytest.raises(StateError, match=f"'flow' is {state} and cannot be "):
+                getattr(world.platform, operation)("flow")
+            assert world.platform.status("flow").entry == before
+
+    world.publish("flow", "a=pass")
+    world.draft("flow", "a=pass")
+    refuses("stopped")
+    world.platform.start("flow")
+    refuses("running")
+    world.platform.suspend("flow")
+    refuses("suspended")
+    world.platform.stop("flow")
+    world.platform.switch("flow")
+    world.platform.start("flow")
+    refuses("sleeping")
+    world.platform.suspend("flow")
+    refuses("suspended")
+
+
+@pytest.mark.requirement("D14")
+def test_steps_start_side_by_side(world: World, tmp_path: Path) -> None:
+    """D14: containers that each wait for the next one to have begun all come up."""
+    world.component("meets", around=MEETS)
+    paths = {name: str(tmp_path / name) for name in "abc"}
+    steps = [
+        {"step": f"{mine}=meets", "config": {"here": paths[mine], "there": paths[other]}}
+        for mine, other in ("ab", "bc", "ca")
+    ]
+    world.publish("flow", *steps)
+    world.platform.start("flow")
+    assert [step.state.value for step in world.platform.status("flow").steps] == ["running"] * 3
 
 
 @pytest.mark.requirement("D1", "D14")
@@ -140,6 +253,16 @@ def test_a_warm_flow_keeps_its_containers_for_the_timeout(world: World) -> None:
     wait_for(lambda: world.handled("flow", "b") == sent)
 
 
+@pytest.mark.requirement("D2")
+def test_a_shutdown_timeout_is_at_most_30_minutes(world: World) -> None:
+    """D2: a longer one is refused, and leaves no draft; half an hour is taken."""
+    with pytest.raises(DefinitionError, match="at most 30 min"):
+        world.draft("flow", "a=pass", kind="ordinary", shutdown_timeout="1801 s")
+    assert world.platform.statuses() == ()
+    world.draft("flow", "a=pass", kind="ordinary", shutdown_timeout="30 min")
+    assert world.platform.status("flow").entry.has_draft
+
+
 @pytest.mark.requirement("D4")
 def test_a_draft_touches_nothing_that_runs(world: World) -> None:
     """D4: after a draft, a deploy and a revert, the same containers run the same version."""
@@ -168,8 +291,35 @@ def test_publish_replaces_what_runs_and_loses_nothing(world: World) -> None:
     wait_for(lambda: sorted(set(world.handled("flow", "b"))) == sent)
 
 
-def test_publish_moves_messages_with_their_step(world: World) -> None:
+@pytest.mark.requirement("D4", "D5")
+def test_there_is_one_draft_and_an_older_version_can_be_it(world: World) -> None:
+    """D4, D5: what is saved takes the draft's place; a version comes back with its own pins."""
+
+    def draft() -> list[str] | None:
+        found = world.store.flows.draft("flow")
+        return None if found is None else [step.id for step in found.definition.steps]
+
+    world.publish("flow", "a=pass", "b=pass")
+    old = world.store.revisions.get("pass").digest
+    world.component("pass", "return {'body': {'new': True}}")
+    world.publish("flow", "c=pass")
+    world.platform.start("flow")
+    world.draft("flow", "d=pass")
+    world.draft("flow", "e=pass", "f=pass")
+    assert draft() == ["e", "f"]
+    world.platform.revert("flow", 1)
+    assert draft() == ["a", "b"]
+    assert world.platform.publish("flow").number == 3
+    assert draft() is None
+    steps = world.platform.status("flow").steps
+    assert [(step.id, step.revision) for step in steps] == [("a", old), ("b", old)]
+    sent = world.send("flow", 2)
+    wait_for(lambda: world.handled("flow", "b") == sent)
+
+
+def test_publish_moves_messages_with_their_step(brisk: World) -> None:
     """A step that has another place gets what waited for it; a step that is gone leaves errors."""
+    world = brisk
     world.publish("flow", "a=pass", "b=pass", "c=pass")
     world.platform.start("flow")
     world.publish("flow", {"step": "a=pause", "config": {"sleep_s": 60}}, "b=pass", "c=pass")
@@ -217,8 +367,9 @@ def test_publish_loses_nothing_of_who_goes_on_sending(world: World) -> None:
     assert set(accepted) - world.finished("flow") - set(world.failed("flow")) == set()
 
 
-def test_a_version_that_cannot_run_stops_the_flow(world: World) -> None:
+def test_a_version_that_cannot_run_stops_the_flow(brisk: World) -> None:
     """The publish fails with the reason, which status has too; what waited is kept as errors."""
+    world = brisk
     world.component("broken", around="raise RuntimeError('no such thing')")
     world.publish("flow", {"step": "a=pause", "config": {"sleep_s": 60}})
     world.platform.start("flow")
@@ -254,9 +405,19 @@ def test_pins_decide_what_is_started(world: World) -> None:
 
 @pytest.mark.requirement("D5")
 @pytest.mark.parametrize("follows", [True, False], ids=["follows", "pinned"])
-@pytest.mark.parametrize("kind", ["realtime", "ordinary"])
-def test_a_revision_comes_with_the_next_publish_or_start(
-    world: World, tmp_path: Path, kind: str, follows: bool
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("realtime", {}),
+        # The container is kept: there is one that a new revision must leave alone.
+        ("ordinary", {"shutdown_timeout": "30 min"}),
+        # Each message has a new container, and that is no new start.
+        ("ordinary", {}),
+    ],
+    ids=["realtime", "warm", "strict"],
+)
+def test_a_revision_comes_with_the_next_publish_resume_or_start(
+    world: World, tmp_path: Path, kind: str, more: dict[str, str], follows: bool
 ) -> None:
     """D5: a new revision handles messages only after that, and only where it is followed."""
     told = tmp_path / "told"
@@ -272,8 +433,6 @@ def test_a_revision_comes_with_the_next_publish_or_start(
         return int(told.read_text().split()[-1])
 
     step = {"step": "a=stamp", "config": {"to": str(told)}, "follow_newest": follows}
-    # The container of an ordinary flow is kept: there is one that a new revision must leave alone.
-    more = {"shutdown_timeout": "30 min"} if kind == "ordinary" else {}
     deploy(1)
     world.publish("flow", step, kind=kind, **more)
     world.platform.start("flow")
@@ -285,9 +444,14 @@ def test_a_revision_comes_with_the_next_publish_or_start(
     assert handles() == (2 if follows else 1)
     deploy(3)
     assert handles() == (2 if follows else 1)
+    world.platform.suspend("flow")
+    world.platform.resume("flow")
+    assert handles() == (3 if follows else 1)
+    deploy(4)
+    assert handles() == (3 if follows else 1)
     world.platform.stop("flow")
     world.platform.start("flow")
-    assert handles() == (3 if follows else 1)
+    assert handles() == (4 if follows else 1)
 
 
 @pytest.mark.requirement("D11")
@@ -323,12 +487,19 @@ def test_snapshots_are_kept_between_starts(world: World) -> None:
     wait_for(lambda: world.store.snapshots.load("flow", "a") == {"n": 3})
     with pytest.raises(StateError, match="only while it is stopped"):
         world.store.snapshots.reset("flow")
+    world.platform.suspend("flow")
+    with pytest.raises(StateError, match="only while it is stopped"):
+        world.store.snapshots.reset("flow")
+    assert world.store.snapshots.load("flow", "a") == {"n": 3}
     world.platform.stop("flow")
     world.platform.start("flow")
     world.send("flow", 1)
     wait_for(lambda: world.store.snapshots.load("flow", "a") == {"n": 4})
     world.platform.stop("flow")
     assert world.store.snapshots.reset("flow") == 1
+    world.platform.start("flow")
+    world.send("flow", 1)
+    wait_for(lambda: world.store.snapshots.load("flow", "a") == {"n": 1})
 
 
 @pytest.mark.requirement("D11")
@@ -474,8 +645,9 @@ def test_two_at_once_take_turns(world: World) -> None:
     assert outcomes == ["done", "done", "done", "failed"]
 
 
-def test_close_stops_what_runs_and_keeps_what_waits(world: World) -> None:
+def test_close_stops_what_runs_and_keeps_what_waits(brisk: World) -> None:
     """After close no container lives, every flow is stopped, and messages are among the errors."""
+    world = brisk
     world.publish("flow", {"step": "a=pause", "config": {"sleep_s": 60}})
     world.publish("held", "a=pass")
     for flow in ("flow", "held"):
