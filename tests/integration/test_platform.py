@@ -33,14 +33,14 @@ def wait(path):
         time.sleep(0.01)
 """
 GATES = (
-    ENDING
+    WAITS
     + """
 def init(cfg):
     wait(cfg["begin"])
 """
 )
 MEETS = (
-    ENDING
+    WAITS
     + """
 def init(cfg):
     open(cfg["here"], "w").close()
