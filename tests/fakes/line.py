@@ -22,7 +22,7 @@ from runtime.spool import Records, read_spool
 from runtime.wiring import step_environment, wire
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 MANIFEST = """
 {"title": "Of a test", "triggers": {"tick": {"main": "main.py"}},
  "actions": {"run": {"main": "main.py"}}}

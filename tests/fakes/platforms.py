@@ -22,7 +22,7 @@ from runtime.spans import OK, PROCESS
 from runtime.spool import SpoolTail
 from runtime.store import Store
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 PASS = "return {'body': msg['body']}"
 PAUSE = "import time; time.sleep(cfg.get('sleep_s', 0)); return {'body': msg['body']}"
 RAISE = "raise ValueError('no ' + str(msg['body']['n']))"

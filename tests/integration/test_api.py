@@ -120,7 +120,7 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def wait_for(look: Callable[[], object], what: str) -> Any:
     """What ``look`` returns when it is true, or fail."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (found := look()):
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.05)
@@ -319,8 +319,8 @@ def test_a_stop_under_load_is_told(api: Api) -> None:
     is_over.set()
     for thread in threads:
         thread.join()
-    assert set(statuses) <= {202, 409, 503}
-    assert statuses[-1] == 409
+    assert {202, 409} <= set(statuses) <= {202, 409, 503}
+    assert api.call("POST", "/hook/going", json=1).status_code == 409
     api.do("POST", "/v1/flows/going/start")
     assert api.call("POST", "/hook/going", json=1).status_code == 202
     api.do("POST", "/v1/flows/going/stop")
@@ -366,7 +366,10 @@ def test_a_publish_under_load_loses_nothing(api: Api) -> None:
     assert statuses <= {202, 409, 503}
 
     def told() -> set[int]:
-        errors = api.do("GET", "/v1/flows/moves/errors")
+        errors, after = [], 0
+        while page := api.do("GET", f"/v1/flows/moves/errors?after={after}"):
+            errors += page
+            after = page[-1]["id"]
         return {int(one["error"].removeprefix("ValueError: ")) for one in errors}
 
     wait_for(lambda: told() >= accepted, "all that was accepted has come through")
