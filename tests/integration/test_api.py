@@ -101,7 +101,8 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         store = stack.enter_context(Store.open(folder / "store"))
         launcher = ProcessLauncher("api")
         stack.callback(launcher.close)
-        place = Place(launcher, broker.url, broker.url, folder / "spans")
+        # Some components never return: their containers are ended whatever they are given.
+        place = Place(launcher, broker.url, broker.url, folder / "spans", grace_s=1.0)
         platform = stack.enter_context(Platform(store, place))
         entrances, access = Entrances(broker.url), Access.new()
         app = create_app(
