@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,18 +62,14 @@ def open_kept(root: Path, kind: str | None, *, patience_s: float = _PATIENCE_S) 
     """Take a store's broker data for a broker of this kind, made where there is none.
 
     ``kind`` is None for who starts no broker, and gets None. Raises InputError where there is data
-    of another kind, which only a broker of that kind can read; StoreError where it cannot be read
-    or written; BrokerUnavailable when the broker of a platform that was killed lives on.
+    of another kind, which only a broker of that kind can read, or of a store at another place,
+    whose queues have other names; StoreError where it cannot be read or written; BrokerUnavailable
+    when the broker of a platform that was killed lives on.
     """
     try:
         said = _about(root)
-        if said is not None and said.get("kind") != kind:
-            raise InputError(
-                f"messages of an earlier platform may wait here, in the data of {said.get('kind')}",
-                where=str(root),
-                remedy="Serve with the same --launcher and --broker once more, and end it in "
-                "order; or remove the folder, with all that waits in it",
-            )
+        if said is not None:
+            _check(root, kind, said)
         if kind is None:
             return None
         root.mkdir(mode=0o700, exist_ok=True)
@@ -98,6 +95,24 @@ def open_kept(root: Path, kind: str | None, *, patience_s: float = _PATIENCE_S) 
     return KeptData(root, folder, user, password, lock, is_new)
 
 
+def _check(root: Path, kind: str | None, said: Mapping[str, object]) -> None:
+    """Raise InputError unless a broker of this kind finds the queues that the data has."""
+    if said.get("kind") != kind:
+        raise InputError(
+            f"messages of an earlier platform may wait here, in the data of {said.get('kind')}",
+            where=str(root),
+            remedy="Serve with the same --launcher and --broker once more, and end it in order; "
+            "or remove the folder, with all that waits in it",
+        )
+    if said.get("root") != str(root):
+        raise InputError(
+            f"messages of an earlier platform may wait here, in queues named after {said['root']}",
+            where=str(root),
+            remedy="Serve the store at its old place once more, and end it in order; or remove the "
+            "folder, with all that waits in it",
+        )
+
+
 def _about(root: Path) -> dict[str, object] | None:
     """What is said of the data; None where there is none."""
     try:
@@ -113,6 +128,7 @@ def _describe(root: Path, kind: str) -> dict[str, object]:
     """Write down, before there is any data, whose it will be; whole or not at all."""
     said: dict[str, object] = {
         "kind": kind,
+        "root": str(root),
         "user": f"hopbench-{secrets.token_hex(4)}",
         "password": secrets.token_urlsafe(24),
     }
