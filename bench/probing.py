@@ -1,32 +1,21 @@
-"""The search for the highest rate that a flow holds: an agenda whose trials each try one rate.
-
-A rate's starts vote. From one vote on it is known where the search goes; what the answer rests on,
-the two ends of the bracket, is tried again until one side is ahead by two votes, or three starts
-were made. Rates first double, then halve the bracket on a logarithmic scale. A rate that the load
-generator did not reach, or at which the mean lies too near the limit, closes the bracket without
-being an answer: it neither held nor failed.
-"""
+"""The agenda of searches: each trial tries one rate, and what it found says which comes next."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.outcome import Outcome, Plan
-from scenarios.model import Scenario, Search, Verdict, bracket, settled, votes
+from scenarios.model import Scenario
+from scenarios.search import Verdict, next_rate
 
 Judge = Callable[[Path, int], Verdict]
 """What the stored trial of that index, in this run directory, says of its rate."""
 
-STARTS = 3
-"""Starts of one rate at most."""
 LEAST = 120
 """Messages of a start at least: of a hundred or fewer warm ones, no mean gets an interval."""
-_AHEAD = 2
-_DIGITS = 3
 
 
 class Searching:
@@ -89,41 +78,3 @@ class Searching:
             seed=self._drawn.getrandbits(31),
             probe_hz=rate_hz,
         )
-
-
-def next_rate(search: Search, probes: Sequence[tuple[float, Verdict]]) -> float | None:
-    """The rate to try next; None where the bracket is as narrow as asked, and sure."""
-    by_rate = votes(probes)
-    for rate_hz, verdicts in by_rate.items():
-        if settled(verdicts) in (Verdict.OPEN, Verdict.LATE) and len(verdicts) < STARTS:
-            return rate_hz
-    known = bracket(probes)
-    above = [*known.open_hz, *([] if known.failed_hz is None else [known.failed_hz])]
-    upper_hz = min(above, default=None)
-    if known.held_hz is None:
-        return _unsure(by_rate, above) if by_rate else search.lowest_hz
-    if upper_hz is None:
-        if known.held_hz < search.highest_hz:
-            return min(2 * known.held_hz, search.highest_hz)
-        return _unsure(by_rate, [known.held_hz])
-    if upper_hz / known.held_hz > search.factor:
-        middle_hz = _rounded(math.sqrt(known.held_hz * upper_hz))
-        if known.held_hz < middle_hz < upper_hz:
-            return middle_hz
-    return _unsure(by_rate, [known.held_hz, upper_hz])
-
-
-def _unsure(by_rate: Mapping[float, Sequence[Verdict]], ends: Sequence[float]) -> float | None:
-    """The end of the bracket that has had the fewest starts and is not sure yet."""
-    lacking = [rate_hz for rate_hz in ends if not _sure(by_rate[rate_hz])]
-    return min(lacking, key=lambda rate_hz: len(by_rate[rate_hz]), default=None)
-
-
-def _sure(verdicts: Sequence[Verdict]) -> bool:
-    ahead = abs(verdicts.count(Verdict.HOLDS) - verdicts.count(Verdict.FAILS))
-    return ahead >= _AHEAD or len(verdicts) >= STARTS
-
-
-def _rounded(rate_hz: float) -> float:
-    """To three digits: a rate that can be read, and written into a scenario again."""
-    return float(f"{rate_hz:.{_DIGITS}g}")

@@ -19,7 +19,8 @@ from reports.queues import queue_figures
 from reports.records import ScenarioRecord, SearchRecord
 from reports.stats import mean
 from reports.trials import Trial
-from scenarios.model import Verdict, bracket, settled, votes
+from scenarios.model import Search
+from scenarios.search import Probes, Verdict, answer, ending, settled, votes
 
 Json = dict[str, Any]
 
@@ -42,9 +43,10 @@ def capacity(evidence: Evidence) -> list[Json]:
 
 def _searched(scenario: ScenarioRecord, search: SearchRecord, evidence: Evidence) -> Json:
     stored = [probe(scenario, one, evidence.bootstrap) for one in evidence.stored(scenario.name)]
-    probes = sorted((one for one in stored if one), key=lambda one: one.rate_hz)
-    verdicts = [(one.rate_hz, one.verdict) for one in probes]
-    found = bracket(verdicts)
+    made = sorted((one for one in stored if one), key=lambda one: one.trial.record.index)
+    verdicts = [(one.rate_hz, one.verdict) for one in made]
+    said, found = votes(verdicts), answer(verdicts)
+    probes = sorted(made, key=lambda one: one.rate_hz)
     rungs = [_tried(one, evidence) for one in probes]
     return {
         "scenario": scenario.name, "limit_ms": search.limit_ms, "rungs": rungs,
@@ -52,14 +54,27 @@ def _searched(scenario: ScenarioRecord, search: SearchRecord, evidence: Evidence
         "search": {
             "failed_hz": found.failed_hz,
             "open_hz": list(found.open_hz),
-            "late": any(settled(votes(verdicts)[hz]) is Verdict.LATE for hz in found.open_hz),
+            "late": any(settled(said[hz]) is Verdict.LATE for hz in found.open_hz),
             "lowest_hz": search.lowest_hz, "highest_hz": search.highest_hz,
             "factor": search.factor,
             "starts": len(probes),
+            "most_starts": search.starts,
+            "ended": _ended(search, verdicts),
             "messages": sum(one.trial.integrity.sent for one in probes),
-            "rates": len(votes(verdicts)),
+            "rates": len(said),
         },
     }  # fmt: skip
+
+
+def _ended(search: SearchRecord, verdicts: Probes) -> str | None:
+    """Why it made no more starts; None in runs of versions that had no cap."""
+    if search.starts is None:
+        return None
+    asked = Search(
+        search.lowest_hz, search.highest_hz, search.factor, search.limit_ms, search.probe_s,
+        search.starts,
+    )  # fmt: skip
+    return str(ending(asked, verdicts))
 
 
 def _saturates(rungs: Sequence[Json], failed_hz: float | None) -> str | None:
@@ -71,7 +86,7 @@ def _saturates(rungs: Sequence[Json], failed_hz: float | None) -> str | None:
 
 def _tried(one: Probe, evidence: Evidence) -> Json:
     load = one.trial.record.load or {}
-    steps = _utilisation([one.trial] if one.trial.valid else [], evidence)
+    steps = _utilisation([] if one.hop is None else [one.trial], evidence)
     return {
         "trial": one.trial.record.index,
         "rate_hz": one.rate_hz,

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reports.records import FloorRecord
+from reports.machine_records import FloorRecord
 from reports.render.numbers import batches, plain, quantity, reading
 from reports.stats import CONFIDENCE, can_give, quantile
 

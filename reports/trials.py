@@ -84,11 +84,12 @@ def analyse_trial(data: TrialData, *, unprompted: bool = False) -> Trial:
         observed=data.observed, activity=activities(data.spans, steps),
         deliveries=deliveries(data.spans) if unprompted else None,
     )  # fmt: skip
-    if record.status != VALID:
+    if not (trial.valid or trial.late):
         return trial
     found = _contradictions(trial, data.spans, chains=not unprompted)
-    trial = replace(trial, status=INVALID if found else VALID, reasons=(*record.reasons, *found))
-    if trial.valid and record.flow_type == FlowType.REALTIME and not unprompted:
+    status = INVALID if found else record.status
+    trial = replace(trial, status=status, reasons=(*record.reasons, *found))
+    if (trial.valid or trial.late) and record.flow_type == FlowType.REALTIME and not unprompted:
         trial = replace(trial, stations=observe(data.spans, trial.executions))
     return trial
 

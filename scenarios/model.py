@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -146,12 +146,17 @@ class Observe:
     revised: tuple[str, ...] = ()
 
 
+SEARCH_STARTS = 14
+"""Starts of a search at most, where a scenario does not say otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """The highest rate at which the mean hop stays within ``limit_ms`` is looked for.
 
     Each start tries one rate for ``probe_s``. The rates that held and that did not come to differ
-    by no more than ``factor``, between ``lowest_hz`` and ``highest_hz``.
+    by no more than ``factor``, between ``lowest_hz`` and ``highest_hz``, unless that takes more
+    than so many ``starts``.
     """
 
     lowest_hz: float
@@ -159,6 +164,7 @@ class Search:
     factor: float
     limit_ms: float
     probe_s: float
+    starts: int = SEARCH_STARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,60 +297,3 @@ class Claim:
     target: Target | None = None
     needs_containers: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Verdict(StrEnum):
-    """What one start, or all starts of a rate, say of it.
-
-    ``LATE``: the load generator did not keep to its schedule, so the flow was not asked.
-    """
-
-    HOLDS = "holds"
-    FAILS = "does not hold"
-    OPEN = "undecided"
-    LATE = "generator late"
-
-
-@dataclass(frozen=True, slots=True)
-class Bracket:
-    """``held_hz`` is the highest rate that held, at and below which none did otherwise.
-
-    ``failed_hz`` is the lowest above it that did not; ``open_hz`` are rates between the two, or
-    above ``held_hz`` where none failed, that were tried and not decided. None: there is none.
-    """
-
-    held_hz: float | None
-    failed_hz: float | None
-    open_hz: tuple[float, ...] = ()
-
-
-def votes(probes: Sequence[tuple[float, Verdict]]) -> dict[float, list[Verdict]]:
-    """The verdicts of each rate's starts, by rate, in rising order."""
-    found: dict[float, list[Verdict]] = {}
-    for rate_hz, verdict in probes:
-        found.setdefault(rate_hz, []).append(verdict)
-    return dict(sorted(found.items()))
-
-
-def settled(verdicts: Sequence[Verdict]) -> Verdict:
-    """What most of the decided starts of a rate say; undecided where as many say the opposite."""
-    holds, fails = verdicts.count(Verdict.HOLDS), verdicts.count(Verdict.FAILS)
-    if holds != fails:
-        return Verdict.HOLDS if holds > fails else Verdict.FAILS
-    return Verdict.LATE if verdicts and set(verdicts) == {Verdict.LATE} else Verdict.OPEN
-
-
-def bracket(probes: Sequence[tuple[float, Verdict]]) -> Bracket:
-    """What is known by now."""
-    held_hz = failed_hz = None
-    unsure: list[float] = []
-    for rate_hz, verdicts in votes(probes).items():
-        verdict = settled(verdicts)
-        if verdict is Verdict.FAILS:
-            failed_hz = rate_hz
-            break
-        if verdict is Verdict.HOLDS and not unsure:
-            held_hz = rate_hz
-        elif verdict is not Verdict.HOLDS:
-            unsure.append(rate_hz)
-    return Bracket(held_hz, failed_hz, tuple(unsure))

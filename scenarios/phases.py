@@ -7,7 +7,10 @@ from collections.abc import Collection
 from runtime.document import Table, meant
 from runtime.model import FlowType
 from runtime.quantities import DURATION_MS, RATE
-from scenarios.model import Deed, During, Observe, Phase, Search
+from scenarios.model import SEARCH_STARTS, Deed, During, Observe, Phase, Search
+
+LEAST_STARTS = 4
+"""Of a search: two for each end of its bracket."""
 
 
 def read_phases(root: Table) -> tuple[Phase, ...]:
@@ -29,6 +32,7 @@ def read_search(root: Table) -> Search | None:
         factor=table.number("factor", 1.1),
         limit_ms=table.quantity("limit", DURATION_MS),
         probe_s=table.quantity("probe", DURATION_MS, "2 s") / 1000,
+        starts=table.whole("starts", SEARCH_STARTS, least=LEAST_STARTS),
     )
     if table.has("lowest") and table.has("highest") and search.highest_hz <= search.lowest_hz:
         table.problem("highest", "must be above lowest")

@@ -37,6 +37,8 @@ def capacity(one: Mapping[str, Any]) -> Row:
         "search": search,
         "open": [quantity(hz, "/s") for hz in (search or {}).get("open_hz") or ()],
         "of": _of(search) if search else "",
+        "wider": bool(one.get("highest_hz") and (search or {}).get("failed_hz")),
+        "cap": counted((search or {}).get("most_starts") or 0, "start"),
         **(drawn if search else {"wide": "", "narrow": ""}),
         "series": [{"name": name, "look": look} for name, look in _SERIES.items()],
     }
@@ -54,7 +56,7 @@ def _rung(rung: Mapping[str, Any]) -> Row:
         "hop": of_value(rung.get("hop")),
         "steps": [of_value(step.get("utilisation")) for step in rung.get("steps") or ()],
         "badge": {**badge(_LOOKS.get(word, "undecided")), "word": word},
-        "why": "" if rung.get("hop") else str(rung.get("why") or ""),
+        "why": str(rung.get("why") or ""),
     }
 
 

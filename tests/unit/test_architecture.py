@@ -24,7 +24,9 @@ MODULES = sorted(
     if "data" not in path.relative_to(ROOT).parts
 )
 NAMELESS = re.compile(r"^(utils?|helpers?|common|misc|base|lib|stuff|tools)$")
-REPORTS_MAY_IMPORT = {"runtime.model", "runtime.spans", "runtime.errors", "scenarios.model"}
+REPORTS_MAY_IMPORT = {
+    "runtime.model", "runtime.spans", "runtime.errors", "scenarios.model", "scenarios.search",
+}  # fmt: skip
 TOO_HEAVY_FOR_A_WORKER = (
     "asyncio",
     "dataclasses",

@@ -7,7 +7,7 @@ import pytest
 
 from reports.floor import floor_figures, moved, quantile_bounds
 from reports.gate import judge
-from reports.records import FloorRecord
+from reports.machine_records import FloorRecord
 from reports.render.html import render_html
 from tests.fakes import results as fakes
 from tests.fakes.numbers_shown import loose_on_page

@@ -13,9 +13,6 @@ from scenarios.model import Scenario
 START_AND_STOP_S = 3.0
 """What starting and stopping a flow takes on two cores, generously."""
 
-SEARCH_STARTS = 10
-"""Starts of a search: four times twice the rate, three halvings of the bracket, its ends again."""
-
 
 @pytest.fixture(scope="module")
 def catalogue() -> dict[str, Scenario]:
@@ -26,11 +23,12 @@ def catalogue() -> dict[str, Scenario]:
 def load_s(scenario: Scenario, profile: str) -> float:
     """Seconds for which one start is under load: a gap, and the API's delay, per message.
 
-    Of a scenario with phases, a start is a pass through them, with the stops in between.
+    Of a scenario with phases, a start is a pass through them, with the stops in between; of one
+    with a search, it is all the starts that the search may make.
     """
     if scenario.search is not None:
-        probe_s = scenario.search.probe_s
-        return SEARCH_STARTS * probe_s + (SEARCH_STARTS - 1) * START_AND_STOP_S
+        starts = scenario.search.starts
+        return starts * scenario.search.probe_s + (starts - 1) * START_AND_STOP_S
     if scenario.phases:
         idle_s = START_AND_STOP_S * (len(scenario.phases) - 1)
         return idle_s + sum(

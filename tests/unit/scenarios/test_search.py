@@ -23,7 +23,7 @@ def written(folder: Path, text: str) -> Path:
 def test_the_shipped_search_is_read() -> None:
     """With S11's limit."""
     scenario = load_scenario(CATALOGUE / "capacity.toml")
-    assert scenario.search == Search(200.0, 3200.0, 1.1, 15.0, 2.0)
+    assert scenario.search == Search(200.0, 3200.0, 1.2, 15.0, 2.0, 10)
     assert scenario.at_rate(700.0).load.rate_hz == 700.0
 
 
@@ -33,9 +33,10 @@ def test_the_shipped_search_is_read() -> None:
         ('lowest = "200/s"', "", "search.lowest: is missing"),
         ('limit = "15 ms"', "", "search.limit: is missing"),
         ('highest = "3200/s"', 'highest = "100/s"', "search.highest: must be above lowest"),
-        ("factor = 1.1", "factor = 1.0", "search.factor: must be from 1.01 to 2, not 1"),
-        ("factor = 1.1", "factor = 3", "search.factor: must be from 1.01 to 2, not 3"),
+        ("factor = 1.2", "factor = 1.0", "search.factor: must be from 1.01 to 2, not 1"),
+        ("factor = 1.2", "factor = 3", "search.factor: must be from 1.01 to 2, not 3"),
         ('probe = "2 s"', "probes = 2", "search.probes"),
+        ("starts = 10", "starts = 3", "search.starts: 3 is too small; it must be at least 4"),
         (
             "[search]",
             '[vary]\npayload = ["1 KiB"]\n[search]',
