@@ -14,7 +14,7 @@ REMEDY = (
     "End `flow serve` and start it again, the same way: its data is in the store, and what "
     "waited is then among the errors of its flow"
 )
-_NOTICED_WITHIN_S = 3.0
+_NOTICED_WITHIN_S = 10.0
 _POLL_S = 0.02
 
 

@@ -92,7 +92,6 @@ def kept(store: Path) -> set[int]:
             cause = opened.failures.cause(FLOW, entry.id)
             assert cause is not None
             found.add(decode_body(b64decode(cause["body"]))["body"]["number"])
-        opened.close()
     return found
 
 
@@ -119,11 +118,11 @@ def test_a_killed_platform_has_lost_nothing(tmp_path: Path, options: tuple[str, 
         assert "messages that waited are among its errors" in flow["reason"]
         assert len(Client(store).get("v1", "flows", FLOW, "errors")) >= ACCEPTED
         if options is CONTAINER:
-            assert containers(store) == 1
+            assert len(containers(store)) == 1
     assert kept(store) == set(range(ACCEPTED))
     assert not (store / "broker").exists()
     if options is CONTAINER:
-        wait_for(lambda: containers(store) == 0)
+        wait_for(lambda: not containers(store))
 
 
 @pytest.mark.timeout(180)
@@ -138,7 +137,7 @@ def test_what_was_suspended_outlives_the_end(tmp_path: Path) -> None:
     with served(store, NATS):
         client = Client(store)
         client.post("v1", "flows", FLOW, "start")
-        assert client.post("v1", "flows", FLOW, "errors", "retry")["retried"] == ACCEPTED
+        assert client.post("v1", "flows", FLOW, "errors", "retry")["retried"] >= ACCEPTED
 
 
 @pytest.mark.timeout(180)
@@ -147,6 +146,7 @@ def test_what_was_suspended_outlives_the_end(tmp_path: Path) -> None:
     [
         pytest.param(NATS, "nats-server", id="nats"),
         pytest.param(NODE, "beam.smp", id="rabbitmq", marks=pytest.mark.rabbitmq),
+        pytest.param(CONTAINER, "", id="container", marks=pytest.mark.docker),
     ],
 )
 def test_a_broker_that_dies_has_lost_nothing(
@@ -159,6 +159,8 @@ def test_a_broker_that_dies_has_lost_nothing(
         for each in psutil.Process(process.pid).children(recursive=True):
             if each.name() == program:
                 each.kill()
+        for container in containers(store):
+            kill(container)
         wait_for(lambda: client.get("v1", "flows", FLOW)["state"] == "stopped")
         with pytest.raises(HopbenchError, match="broker that this platform had started has ended"):
             client.post("v1", "flows", FLOW, "start")
@@ -195,12 +197,21 @@ def test_another_broker_does_not_pass_over_what_waits(tmp_path: Path) -> None:
     assert not (store / "broker").exists()
 
 
-def containers(store: Path) -> int:
-    """How many containers have the data of this store's broker."""
+def kill(container: str) -> None:
+    """End a container as a crash of its program does."""
+    client = connect()
+    try:
+        client.kill(container)
+    finally:
+        client.close()
+
+
+def containers(store: Path) -> list[str]:
+    """The containers that have the data of this store's broker."""
     client = connect()
     try:
         found = client.containers(all=True)
     finally:
         client.close()
     source = str(store.resolve() / "broker" / "data")
-    return sum(any(mount["Source"] == source for mount in one["Mounts"]) for one in found)
+    return [one["Id"] for one in found if source in {mount["Source"] for mount in one["Mounts"]}]
