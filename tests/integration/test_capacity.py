@@ -24,9 +24,9 @@ SEARCH = Search(
     lowest_hz=0.54 * MOST_HZ,
     highest_hz=4 * MOST_HZ,
     factor=1.5,
-    limit_ms=20,
+    limit_ms=40,
     probe_s=3.0,
-    starts=10,
+    starts=8,
 )
 
 
@@ -54,8 +54,8 @@ def test_the_capacity_is_the_inverse_of_the_slowest_steps_cost(tmp_path: Path) -
     assert 0.5 * MOST_HZ <= held_hz <= 1.02 * MOST_HZ, found
     assert held_hz < failed_hz <= 1.3 * MOST_HZ, found
     said = [(rung["rate_hz"], rung["verdict"]) for rung in found["rungs"]]
-    assert said.count((held_hz, "holds")) >= 2
-    assert said.count((failed_hz, "does not hold")) >= 2
+    assert [hz >= held_hz for hz, one in said if one == "holds"].count(True) >= 2, said
+    assert [hz <= failed_hz for hz, one in said if one == "does not hold"].count(True) >= 2, said
     assert found["first_to_saturate"] == "middle"
     assert found["search"]["starts"] == len(found["rungs"]) <= SEARCH.starts
     assert stored_trial(result)["probe"] == {"rate_hz": SEARCH.lowest_hz}
