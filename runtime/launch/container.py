@@ -14,6 +14,8 @@ from runtime.launch.sockets import established
 from runtime.launch.watch import End, EngineWatch
 
 _KEPT_LINES = 1000
+_LATE_OOM_S = 1.0
+"""How long to wait for word of memory running out, where something else than us killed it."""
 _KILL_TIMEOUT_S = 30.0
 _KILLED = 137
 """The exit code of a process that SIGKILL ended: 128 + 9."""
@@ -222,5 +224,7 @@ class DockerInstance:
         with Allowing("look at a container", NOT_FOUND, where=self._where()):
             self._client.wait(self._id)
             state = self._client.inspect_container(self._id)["State"]
-            return bool(state["OOMKilled"]) or self._watch.out_of_memory(self._id)
+            # The engine learns of it from the kernel on another way than of the end, now and then
+            # later: its record of the end may then say false, and the announcement come after it.
+            return bool(state["OOMKilled"]) or self._watch.out_of_memory(self._id, _LATE_OOM_S)
         return False

@@ -71,10 +71,10 @@ class EngineWatch:
         with self._changed:
             return self._ends.get(container)
 
-    def out_of_memory(self, container: str) -> bool:
-        """Whether the engine announced that the container ran out of memory."""
+    def out_of_memory(self, container: str, wait_s: float = 0.0) -> bool:
+        """Whether the engine announced, or does within the time, that it ran out of memory."""
         with self._changed:
-            return container in self._oom
+            return self._changed.wait_for(lambda: container in self._oom, wait_s)
 
     def events(self) -> tuple[EngineEvent, ...]:
         """All events so far, in order of time."""
@@ -135,6 +135,7 @@ class EngineWatch:
             )
             if action == "oom":
                 self._oom.add(container)
+                self._changed.notify_all()
             elif action == "die":
                 self._ends[container] = End(int(attributes.get("exitCode", -1)), at_ns)
                 self._changed.notify_all()
