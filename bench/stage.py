@@ -6,6 +6,7 @@ Built once, before the first trial, and taken down in reverse order, whatever ha
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from runtime.broker.nats_server import NatsServer
 from runtime.broker.node import RabbitNode, free_ports
 from runtime.components import SERVICE, load_component, revision
 from runtime.errors import (
+    BrokerError,
     ComponentError,
     HopbenchError,
     LaunchError,
@@ -34,6 +36,8 @@ from scenarios.files import component_roots, find_component
 from scenarios.model import Scenario, Service
 
 _SERVICE_READY_S = 30.0
+ATTEND_S = 1.0
+"""How often who waits for something else answers the broker's heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,31 @@ def open_stage(
             folder=folder,
             components_root=components_root,
         )
+
+
+@contextlib.contextmanager
+def attended(broker: Broker, period_s: float = ATTEND_S) -> Iterator[None]:
+    """Answer the broker's heartbeats while this thread is at something else than the broker.
+
+    A connection that says nothing for a minute or two is closed by RabbitMQ. That one is lost is
+    raised by its next use.
+    """
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(period_s):
+            try:
+                broker.keep_alive()
+            except BrokerError:
+                return
+
+    thread = threading.Thread(target=run, name="attend", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def open_launcher(name: str, run_id: str, say: Callable[[str], None]) -> Launcher:

@@ -18,7 +18,7 @@ from bench.observe import connections_of
 from bench.observed import Outlet
 from bench.outcome import Observed, Outcome, Plan, put_together
 from bench.resources import Sampler
-from bench.stage import Stage, open_services, revisions, substitutions
+from bench.stage import ATTEND_S, Stage, attended, open_services, revisions, substitutions
 from runtime.clock import now_ns
 from runtime.errors import BrokerUnavailable, FlowError, HopbenchError
 from runtime.launch import Image, Instance
@@ -122,6 +122,7 @@ class _Trial:
             period_s=0.01 if scenario.flow_type is FlowType.ORDINARY else 0.05,
         )
         self.silent = False
+        self.attended_s = time.monotonic()
         self.watching = ThreadPoolExecutor(1, thread_name_prefix="watch")
         self.registering = threading.Lock()
         self.seen = Observed(plan, self.name, self.flow, self.revisions, start_ns=now_ns())
@@ -263,7 +264,14 @@ class _Trial:
 
     def _await_load(self) -> None:
         while not self._load_done():
+            self._attend()
             time.sleep(_DRAIN_POLL_S)
+
+    def _attend(self) -> None:
+        """Now and then, answer the broker's heartbeats: a load may last for hours."""
+        if time.monotonic() - self.attended_s >= ATTEND_S:
+            self.stage.broker.keep_alive()
+            self.attended_s = time.monotonic()
 
     def _load_done(self) -> bool:
         """Whether all generators have answered. Raises when one ended, failed, or is stuck."""
@@ -342,6 +350,7 @@ class _Trial:
                     remedy="Does a component hang? See the logs in the trial's folder",
                 )
             flow.check()
+            self._attend()
             time.sleep(_DRAIN_POLL_S)
 
     def _floor(self) -> None:
@@ -383,6 +392,7 @@ def prepare_images(stage: Stage, scenarios: tuple[Scenario, ...]) -> Prepared:
     for scenario in scenarios:
         for name, found in revisions(scenario, stage.components_root).items():
             if found.digest not in built:
-                built[found.digest] = stage.launcher.prepare(found)
+                with attended(stage.broker):
+                    built[found.digest] = stage.launcher.prepare(found)
             prepared[scenario.name, name] = (found, built[found.digest])
     return prepared

@@ -88,6 +88,8 @@ class OrdinaryFlow:
                     where=f"step {step.id!r}, {started.instance.name}",
                     remedy="Does its process() hang? See the log in the trial's folder",
                 )
+            # A step may take minutes, and a silent connection is closed.
+            self._deployment.broker.keep_alive()
         started.exit = ended
         if ended.code != 0:
             error = self._deployment.exited(started, ended)

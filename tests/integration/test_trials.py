@@ -21,6 +21,7 @@ import pytest
 from pyarrow import parquet
 
 from bench.session import Progress, run
+from runtime.broker.nats import NatsBroker
 from runtime.errors import DataError, HopbenchError, InputError, LaunchError
 from runtime.model import FlowType
 from scenarios.model import Profile
@@ -293,3 +294,29 @@ def test_a_slow_handler_keeps_its_connection(tmp_path: Path) -> None:
     assert reasons(trial) == []
     assert time.monotonic() - began > 3.0
     assert trial["accounting"]["duplicated"] == 0
+
+
+@pytest.mark.parametrize("flow_type", [FlowType.REALTIME, FlowType.ORDINARY])
+def test_heartbeats_are_answered_while_a_load_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow_type: FlowType
+) -> None:
+    """The run's own connection is attended to again and again until all is handled."""
+    attended: list[float] = []
+    keep_alive = NatsBroker.keep_alive
+
+    def counted(broker: NatsBroker) -> None:
+        attended.append(time.monotonic())
+        keep_alive(broker)
+
+    monkeypatch.setattr(NatsBroker, "keep_alive", counted)
+    scenario = small_scenario(tmp_path, "slow", config="config.sleep_s = 3.0")
+    scenario = replace(
+        scenario,
+        flow_type=flow_type,
+        profiles={"quick": Profile(starts=1, messages=1)},
+        drain_timeout_s=20.0,
+    )
+    trial = stored_trial(run(ask(tmp_path / "run", scenario), QUIET))
+    assert reasons(trial) == []
+    began_s, ended_s = trial["load_start_ns"] / 1e9, trial["flow_stop_ns"] / 1e9
+    assert len([at_s for at_s in attended if began_s <= at_s <= ended_s]) >= 2
