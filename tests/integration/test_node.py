@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
+from bench.stage import attended
 from runtime.broker import Binding, Message, Queue, Route, Topology, connect, nats_server, node
 from runtime.broker.leash import Leash
 from runtime.broker.nats_server import NatsServer
@@ -300,3 +303,26 @@ def test_program_that_is_not_there(tmp_path: Path) -> None:
     wait_for(lambda: not leash.alive())
     leash.stop()
     assert "/no/such/program: No such file or directory" in leash.last_lines()
+
+
+@pytest.mark.rabbitmq
+def test_a_connection_that_is_attended_to_stays(tmp_path: Path) -> None:
+    """RabbitMQ closes a connection that misses its heartbeats; one that is attended to it keeps."""
+    with RabbitNode.start("attended", tmp_path) as node:
+        url = f"{node.url}?heartbeat=1"
+
+        def established() -> int:
+            connections = psutil.Process().net_connections("tcp")
+            to_node = [each for each in connections if each.raddr[1:] == (urlsplit(url).port,)]
+            return [each.status for each in to_node].count(psutil.CONN_ESTABLISHED)
+
+        with (
+            closing(connect(url, name="left alone")) as left_alone,
+            closing(connect(url, name="attended")) as broker,
+        ):
+            assert established() == 2
+            with attended(broker, 0.1):
+                wait_for(lambda: established() < 2)
+            broker.receive(0.0)
+            with pytest.raises(BrokerUnavailable):
+                left_alone.receive(20.0)
