@@ -47,7 +47,8 @@ def v1_machine(proc: Path, root: str = "/", path: str = THEIRS) -> Path:
     )
     (mounts / "memory" / shown / "memory.usage_in_bytes").write_text("5000000\n")
     (mounts / "memory" / shown / "memory.stat").write_text(
-        "cache 1\ninactive_file 7\ntotal_cache 9\ntotal_inactive_file 1000000\n"
+        "cache 1\ninactive_file 7\ntotal_cache 9\ntotal_inactive_file 700000\n"
+        "total_active_file 500000\ntotal_mapped_file 200000\nmapped_file 3\nactive_file 4\n"
     )
     for name, where in (("self", OURS), (str(PID), path)):
         (proc / name / "cgroup").write_text(
@@ -68,7 +69,9 @@ def v2_machine(proc: Path, path: str = "/system.slice/docker-abc.scope") -> Path
         "usage_usec 57744\nuser_usec 1\nsystem_usec 2\nnr_throttled 0\nthrottled_usec 31\n"
     )
     (folder / "memory.current").write_text("5000000\n")
-    (folder / "memory.stat").write_text("anon 4\nfile 9\ninactive_file 1000000\nactive_file 3\n")
+    (folder / "memory.stat").write_text(
+        "anon 4\nfile 9\nfile_mapped 200000\ninactive_file 700000\nactive_file 500000\n"
+    )
     (proc / "self/cgroup").write_text("0::/user.slice\n")
     (proc / str(PID) / "cgroup").write_text(f"0::{path}\n")
     return folder
@@ -91,6 +94,19 @@ def test_v2_counters_are_converted_from_microseconds(proc: Path) -> None:
     expected = cgroups.Reading(cpu_ns=57_744_000, memory_bytes=4_000_000, throttled_ns=31_000)
     assert counter.read() == expected
     assert counter.read_cpu_ns() == 57_744_000
+    counter.close()
+
+
+def test_what_is_mapped_is_needed(proc: Path) -> None:
+    """Active pages of programs and libraries count; a cache that only stands by does not."""
+    folder = v2_machine(proc)
+    counter = cgroups.container_counter(PID, proc)
+    (folder / "memory.stat").write_text(
+        "file_mapped 900000\ninactive_file 100000\nactive_file 800000\n"
+    )
+    assert counter.read().memory_bytes == 4_900_000
+    (folder / "memory.stat").write_text("file_mapped 0\ninactive_file 100000\nactive_file 800000\n")
+    assert counter.read().memory_bytes == 4_100_000
     counter.close()
 
 
