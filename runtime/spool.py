@@ -5,7 +5,6 @@ The only reader of the format in ``runtime/spans.py``; numpy makes a million rec
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,20 +118,6 @@ def marks(records: Records) -> dict[str, int]:
         if name is not None:
             named[name] = int(record["t0_ns"])
     return named
-
-
-def has_stopped(path: Path) -> bool:
-    """Whether a worker's last record is the mark that it takes and sends nothing any more."""
-    try:
-        with path.open("rb") as file:
-            whole = (file.seek(0, os.SEEK_END) - HEADER.size) // RECORD.size
-            if whole < 1:
-                return False
-            file.seek(HEADER.size + (whole - 1) * RECORD.size)
-            last = np.frombuffer(file.read(RECORD.size), dtype=DTYPE)
-    except FileNotFoundError:
-        return False
-    return "stopping" in marks(last[_sound(last)])
 
 
 @dataclass(slots=True)

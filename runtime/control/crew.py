@@ -12,7 +12,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from runtime.errors import FlowError, InputError
 from runtime.launch import Exit, Instance
 from runtime.model import StepState
 from runtime.modes import POLL_S, Deployment, Started
-from runtime.spool import SpoolTail, has_stopped, marks
+from runtime.spool import SpoolTail, marks
 from runtime.store import Store
 
 STARTUP_FILE = "startup.json"
@@ -164,41 +164,16 @@ class Crew:
 
     def end(self, members: Sequence[Member] | None = None, *, grace_s: float | None = None) -> None:
         """End them, or all, side by side; return when none is left."""
-        self._end(list(self._members if members is None else members), grace_s)
-
-    def end_all(self, is_silent: Callable[[], bool], once_silent: Callable[[], None]) -> None:
-        """End all, and call ``once_silent`` when the processes inside send nothing any more.
-
-        That is when each has said so and the broker knows it, too (``is_silent``), while the engine
-        still clears the containers away; at the latest, when none is left. Raises what ``stop``
-        or ``once_silent`` raise, with the containers seen to.
-        """
-        self._end(list(self._members), None, meanwhile := _Once(once_silent), is_silent)
-        meanwhile()
-
-    def _end(
-        self,
-        chosen: Sequence[Member],
-        grace_s: float | None,
-        meanwhile: Callable[[], None] | None = None,
-        is_silent: Callable[[], bool] = lambda: False,
-    ) -> None:
+        chosen = list(self._members if members is None else members)
         if not chosen:
             return
         for member in chosen:
             member.is_unasked = False
             member.state = StepState.SHUTTING_DOWN
         grace = self._grace_s if grace_s is None else grace_s
-        errors: list[BaseException] = []
         with ThreadPoolExecutor(len(chosen), thread_name_prefix="stop") as pool:
             futures = [pool.submit(one.started.instance.stop, grace_s=grace) for one in chosen]
-            try:
-                if meanwhile is not None and _fall_silent(chosen, futures, is_silent):
-                    for member in chosen:
-                        self._keep_startup_state(member)
-                    meanwhile()
-            except Exception as problem:  # noqa: BLE001  # raised again, when none is left
-                errors.append(problem)
+        errors = []
         for member, future in zip(chosen, futures, strict=True):
             error = future.exception()
             if error is not None:
@@ -208,10 +183,6 @@ class Crew:
             self._let_go(member)
         if errors:
             raise errors[0]
-
-    def has_shutdown_hook(self) -> bool:
-        """Whether the startup hook has left a state, so that there is something to undo."""
-        return self._startup_state() is not None
 
     def run_shutdown_hook(self) -> str | None:
         """Run the flow's shutdown hook where its startup hook left a state; what went wrong."""
@@ -326,29 +297,6 @@ class Crew:
 
     def _id(self, step: int) -> str:
         return self._deployment.flow.steps[step].id
-
-
-class _Once:
-    """A call that is made once, however often it is asked for."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
-
-    def __call__(self) -> None:
-        call, self._call = self._call, None
-        if call is not None:
-            call()
-
-
-def _fall_silent(
-    members: Sequence[Member], ends: Sequence[Future[Exit]], is_silent: Callable[[], bool]
-) -> bool:
-    """Wait until all are silent; False where they have ended by then."""
-    while not all(end.done() for end in ends):
-        if all(has_stopped(one.started.spool) for one in members) and is_silent():
-            return True
-        time.sleep(POLL_S)
-    return False
 
 
 _TELLING = (StepState.STARTING, StepState.SHUTTING_DOWN, StepState.RUNNING)

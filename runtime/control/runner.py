@@ -166,12 +166,15 @@ class Runner:
                     ticker.turn()
                     collector.turn(lifecycle.turn())
                 ticker.flush()
-            except BaseException:
-                self._unhand(ticker)
+            finally:
+                ticker.end()
+                with self._told:
+                    self._broker = None
                 crew.end()
-                raise
-            self._unhand(ticker)
-            self._wind_up(deployment, crew, collector)
+            collector.finish()
+            if self._ending is Ending.DROP:
+                self._reason = crew.run_shutdown_hook()
+                deployment.remove()
         if self._ending is Ending.REPORT:
             self._report()
 
@@ -188,31 +191,6 @@ class Runner:
         if idle_s > 0:
             return Warm(deployment, crew, idle_s, self._tell)
         return OneByOne(deployment, crew, self._tell, meanwhile, lambda: self._ending is not None)
-
-    def _unhand(self, ticker: Ticker) -> None:
-        """No tick comes any more, and nobody wakes a connection that is about to close."""
-        ticker.end()
-        with self._told:
-            self._broker = None
-
-    def _wind_up(self, deployment: Deployment, crew: Crew, collector: Collector) -> None:
-        """End the containers; keep what they left, and drop the rest where that was asked for.
-
-        The queues are seen to as soon as nobody uses them, beside the engine's clearing away: half
-        of a container's end is that.
-        """
-        drops = self._ending is Ending.DROP
-
-        def see_to_queues() -> None:
-            collector.finish()
-            # A hook may want what is in the broker: then the queues go after it.
-            if drops and not crew.has_shutdown_hook():
-                deployment.remove()
-
-        crew.end_all(deployment.is_unused, see_to_queues)
-        if drops and crew.has_shutdown_hook():
-            self._reason = crew.run_shutdown_hook()
-            deployment.remove()
 
     def _report(self) -> None:
         """Keep what waits in the queues as failures, and remove them."""

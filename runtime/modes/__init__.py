@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.broker import Broker
-from runtime.errors import BrokerError, BrokerUnavailable, StepExited
+from runtime.errors import StepExited
 from runtime.launch import Exit, Image, Instance, Launcher, Spec
 from runtime.message import REBOUND_DELAY_MS, REBOUND_LIMIT
 from runtime.model import Flow, Revision
@@ -83,19 +83,6 @@ class Deployment:
     def remove(self) -> None:
         """Delete the queues with whatever is left in them."""
         self.broker.delete(self.wiring.topology)
-
-    def is_unused(self) -> bool:
-        """Whether the broker counts no consumer on any step's queue. Raises BrokerUnavailable."""
-        for queue in self.wiring.queues:
-            try:
-                if self.broker.depth(queue).consumers:
-                    return False
-            except BrokerUnavailable:
-                raise
-            except BrokerError:
-                # A queue that is gone has none.
-                continue
-        return True
 
     def start_step(
         self,
