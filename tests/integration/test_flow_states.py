@@ -15,7 +15,7 @@ import shutil
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from hypothesis.stateful import (
 from runtime.broker import connect
 from runtime.broker.nats_server import NatsServer
 from runtime.control import legal
-from runtime.control.crew import Crew
+from runtime.control.crew import Crew, Member
 from runtime.errors import StateError
 from runtime.flows import LEGAL, FlowEntry, Operation
 from runtime.launch.owner import RUN
@@ -292,14 +292,17 @@ def publish_while_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leave_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the containers that are to end, the first one is forgotten."""
-    end_all = Crew.end_all
+    """Where all containers are to end, the first one is forgotten."""
+    end = Crew.end
 
-    def forgetful(crew: Crew, *told: Any) -> None:
-        crew._members = crew._members[1:]
-        end_all(crew, *told)
+    def forgetful(
+        crew: Crew, members: Sequence[Member] | None = None, *, grace_s: float | None = None
+    ) -> None:
+        if members is None:
+            crew._members = crew._members[1:]
+        end(crew, members, grace_s=grace_s)
 
-    monkeypatch.setattr(Crew, "end_all", forgetful)
+    monkeypatch.setattr(Crew, "end", forgetful)
 
 
 def lose_at_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
