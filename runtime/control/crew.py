@@ -30,6 +30,7 @@ _KEPT_ENDED = 3
 """Containers of a step whose logs can be read after their end."""
 _SHUTDOWN_HOOK_S = 90.0
 """Above the limit that the worker itself sets to a hook."""
+_HOOK_POLL_S = 0.25
 _NAME_CHARACTERS = 24
 """Of a flow's and of a step's name in that of a container, which may have 63."""
 
@@ -184,8 +185,12 @@ class Crew:
         if errors:
             raise errors[0]
 
-    def run_shutdown_hook(self) -> str | None:
-        """Run the flow's shutdown hook where its startup hook left a state; what went wrong."""
+    def run_shutdown_hook(self, meanwhile: Callable[[], None]) -> str | None:
+        """Run the flow's shutdown hook where its startup hook left a state; what went wrong.
+
+        ``meanwhile`` is called again and again: a hook may take longer than a broker waits for a
+        sign of life.
+        """
         state = self._startup_state()
         if state is None:
             return None
@@ -198,13 +203,19 @@ class Crew:
             environment={"ELASTICIO_HOOK_SHUTDOWN": "true", **self._startup_file(label)},
             files={STARTUP_FILE: json.dumps(state["state"]).encode()},
         )
-        ended = started.instance.wait(_SHUTDOWN_HOOK_S)
+        deadline = time.monotonic() + _SHUTDOWN_HOOK_S
+        try:
+            while (ended := started.instance.wait(_HOOK_POLL_S)) is None:
+                if time.monotonic() > deadline:
+                    break
+                meanwhile()
+        finally:
+            started.exit = started.instance.stop(grace_s=0.0)
         problem = None
         if ended is None:
             problem = f"the shutdown hook still ran after {_SHUTDOWN_HOOK_S:g} s; it was ended"
         elif ended.code:
             problem = f"the shutdown hook: {self._deployment.exited(started, ended)}"
-        started.exit = started.instance.stop(grace_s=0.0)
         return problem
 
     # -- for any thread --------------------------------------------------------------------------

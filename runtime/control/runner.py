@@ -171,9 +171,10 @@ class Runner:
                 with self._told:
                     self._broker = None
                 crew.end()
+            if self._ending is Ending.DROP:
+                self._reason = crew.run_shutdown_hook(lambda: collector.turn(0.0))
             collector.finish()
             if self._ending is Ending.DROP:
-                self._reason = crew.run_shutdown_hook()
                 deployment.remove()
         if self._ending is Ending.REPORT:
             self._report()

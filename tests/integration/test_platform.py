@@ -609,6 +609,35 @@ def shutdown(cfg, state):
     assert said.read_text() == "startup shutdown-7 startup shutdown-7 "
 
 
+@pytest.mark.requirement("D16")
+@pytest.mark.rabbitmq
+def test_a_shutdown_hook_may_take_longer_than_heartbeats(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    """A broker that ends silent connections ends none whose flow waits for its hook."""
+    around = """
+import time
+
+def startup(cfg):
+    return {}
+
+
+def shutdown(cfg, state):
+    time.sleep(5.0)
+"""
+    with RabbitNode.start(RUN, tmp_path / "node") as node:
+        world = World(tmp_path / "world", launcher, f"{node.url}?heartbeat=1")
+        try:
+            world.component("slow", around=around)
+            world.publish("flow", "a=slow")
+            world.platform.start("flow")
+            world.platform.stop("flow")
+            assert world.platform.status("flow").entry.reason is None
+            assert world.platform.history("flow")[0].outcome is Outcome.DONE
+        finally:
+            world.close()
+
+
 @pytest.mark.requirement("D3")
 def test_a_type_is_switched_only_while_stopped(world: World) -> None:
     """D3: refused without a version and while it runs; then the other lifecycle is used."""
