@@ -12,7 +12,7 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ _KEPT_ENDED = 3
 """Containers of a step whose logs can be read after their end."""
 _SHUTDOWN_HOOK_S = 90.0
 """Above the limit that the worker itself sets to a hook."""
-_HOOK_POLL_S = 0.25
+_MEANWHILE_S = 0.25
+"""How often something else is done while containers take their time to end."""
 _NAME_CHARACTERS = 24
 """Of a flow's and of a step's name in that of a container, which may have 63."""
 
@@ -163,8 +164,17 @@ class Crew:
 
     # -- ending ----------------------------------------------------------------------------------
 
-    def end(self, members: Sequence[Member] | None = None, *, grace_s: float | None = None) -> None:
-        """End them, or all, side by side; return when none is left."""
+    def end(
+        self,
+        members: Sequence[Member] | None = None,
+        *,
+        grace_s: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
+        """End them, or all, side by side; return when none is left.
+
+        ``meanwhile`` is called again and again, where the end may take long.
+        """
         chosen = list(self._members if members is None else members)
         if not chosen:
             return
@@ -174,6 +184,8 @@ class Crew:
         grace = self._grace_s if grace_s is None else grace_s
         with ThreadPoolExecutor(len(chosen), thread_name_prefix="stop") as pool:
             futures = [pool.submit(one.started.instance.stop, grace_s=grace) for one in chosen]
+            while meanwhile is not None and wait(futures, _MEANWHILE_S).not_done:
+                meanwhile()
         errors = []
         for member, future in zip(chosen, futures, strict=True):
             error = future.exception()
@@ -205,7 +217,7 @@ class Crew:
         )
         deadline = time.monotonic() + _SHUTDOWN_HOOK_S
         try:
-            while (ended := started.instance.wait(_HOOK_POLL_S)) is None:
+            while (ended := started.instance.wait(_MEANWHILE_S)) is None:
                 if time.monotonic() > deadline:
                     break
                 meanwhile()

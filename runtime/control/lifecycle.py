@@ -89,13 +89,19 @@ class Warm:
     """An ordinary flow that keeps a container until it has been idle for the shut-down timeout."""
 
     def __init__(
-        self, deployment: Deployment, crew: Crew, idle_s: float, tell: Callable[[bool], None]
+        self,
+        deployment: Deployment,
+        crew: Crew,
+        idle_s: float,
+        tell: Callable[[bool], None],
+        meanwhile: Callable[[], None],
     ) -> None:
         self._deployment = deployment
         self._crew = crew
         self._deaths = Deaths(deployment, crew)
         self._idle_s = idle_s
         self._tell = tell
+        self._meanwhile = meanwhile
         self._active_s = [time.monotonic()] * len(deployment.flow.steps)
         self._spooled: dict[int, int] = {}
 
@@ -115,7 +121,7 @@ class Warm:
                 self._active_s[index] = now_s
             if living:
                 if now_s - self._active_s[index] >= self._idle_s:
-                    self._crew.end(living, grace_s=_DRAIN_GRACE_S)
+                    self._crew.end(living, grace_s=_DRAIN_GRACE_S, meanwhile=self._meanwhile)
             elif self._active_s[index] == now_s:
                 wanted.append(index)
         if wanted:

@@ -190,7 +190,7 @@ class Runner:
             return Realtime(deployment, crew, meanwhile)
         idle_s = self.plan.definition.shutdown_timeout_s
         if idle_s > 0:
-            return Warm(deployment, crew, idle_s, self._tell)
+            return Warm(deployment, crew, idle_s, self._tell, meanwhile)
         return OneByOne(deployment, crew, self._tell, meanwhile, lambda: self._ending is not None)
 
     def _report(self) -> None:

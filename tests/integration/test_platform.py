@@ -96,6 +96,15 @@ def brisk(url: str, launcher: ProcessLauncher, tmp_path: Path) -> Iterator[World
     opened.close()
 
 
+@pytest.fixture
+def impatient(launcher: ProcessLauncher, tmp_path: Path) -> Iterator[World]:
+    """A platform on a RabbitMQ that ends a connection that is silent for two or three seconds."""
+    with RabbitNode.start(RUN, tmp_path / "node") as node:
+        opened = World(tmp_path / "impatient", launcher, f"{node.url}?heartbeat=1")
+        yield opened
+        opened.close()
+
+
 @pytest.mark.requirement("D1", "D14")
 def test_a_realtime_flow_runs_until_it_is_stopped(world: World) -> None:
     """D1, D14: every step has its container, messages pass, and after stop nothing is left."""
@@ -611,9 +620,7 @@ def shutdown(cfg, state):
 
 @pytest.mark.requirement("D16")
 @pytest.mark.rabbitmq
-def test_a_shutdown_hook_may_take_longer_than_heartbeats(
-    launcher: ProcessLauncher, tmp_path: Path
-) -> None:
+def test_a_shutdown_hook_may_take_longer_than_heartbeats(impatient: World) -> None:
     """A broker that ends silent connections ends none whose flow waits for its hook."""
     around = """
 import time
@@ -625,17 +632,27 @@ def startup(cfg):
 def shutdown(cfg, state):
     time.sleep(5.0)
 """
-    with RabbitNode.start(RUN, tmp_path / "node") as node:
-        world = World(tmp_path / "world", launcher, f"{node.url}?heartbeat=1")
-        try:
-            world.component("slow", around=around)
-            world.publish("flow", "a=slow")
-            world.platform.start("flow")
-            world.platform.stop("flow")
-            assert world.platform.status("flow").entry.reason is None
-            assert world.platform.history("flow")[0].outcome is Outcome.DONE
-        finally:
-            world.close()
+    impatient.component("slow", around=around)
+    impatient.publish("flow", "a=slow")
+    impatient.platform.start("flow")
+    impatient.platform.stop("flow")
+    assert impatient.platform.status("flow").entry.reason is None
+    assert impatient.platform.history("flow")[0].outcome is Outcome.DONE
+
+
+@pytest.mark.requirement("D2")
+@pytest.mark.rabbitmq
+def test_an_idle_container_may_take_longer_than_heartbeats_to_end(impatient: World) -> None:
+    """It is idle by its queue and its spans, and still at its message when it is to end."""
+    impatient.component("slow", PAUSE)
+    step = {"step": "a=slow", "config": {"sleep_s": 5.0}}
+    impatient.publish("flow", step, kind="ordinary", shutdown_timeout="1 s")
+    impatient.platform.start("flow")
+    sent = impatient.send("flow")
+    wait_for(lambda: impatient.handled("flow", "a") == sent)
+    wait_for(lambda: impatient.state("flow") == "sleeping")
+    impatient.platform.stop("flow")
+    assert impatient.platform.status("flow").entry.reason is None
 
 
 @pytest.mark.requirement("D3")
