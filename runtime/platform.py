@@ -384,4 +384,10 @@ class Platform:
             # It failed, and is being stopped by its own thread.
             control.runner.join()
             entry = self._store.flows.entry(flow)
+        if control.runner is None or not control.runner.is_alive():
+            # By now its thread has written how it ended, or could not: the store was locked, say.
+            entry = self._store.flows.entry(flow)
+            if entry.state in _PASSING | _UP:
+                recovery.settle(self._store, self._place, entry)
+                entry = self._store.flows.entry(flow)
         return entry

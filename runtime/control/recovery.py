@@ -1,4 +1,7 @@
-"""Puts in order what a platform left that ended without closing: a crash, a kill, a power cut."""
+"""Puts in order what a platform left that ended without closing: a crash, a kill, a power cut.
+
+And, within one that goes on, a flow whose thread has ended when the store could not be written.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from runtime.store.actions import Outcome
 
 REASON = "the platform ended while the flow was"
 BROKER_ENDED = "the platform's broker ended while the flow was up"
+UNWRITTEN = "the store could not be written when the flow ended, which was"
 GONE = "the broker does not have its queues, so what waited in them is gone with the one that had"
 
 
@@ -36,22 +40,17 @@ def recover(store: Store, place: Place) -> tuple[str, ...]:
         if entry.state is FlowState.STOPPED:
             said += _recover_stopped(store, place, entry)
     for entry in flows:
-        reason = f"{REASON} {entry.state}"
-        try:
-            count = _save_messages(store, place, _plans(store, entry), reason)
-        except HopbenchError as error:
-            reason = f"{reason}; what waited for it could not be looked at: {error}"
-        else:
-            if count is None:
-                reason = f"{reason}; {GONE}"
-            elif count:
-                reason = f"{reason}; {count} messages that waited are among its errors"
-        store.flows.set_state(entry.name, entry.state, FlowState.STOPPED, reason=reason)
+        reason = _stop(store, place, entry, f"{REASON} {entry.state}", gone=GONE)
         said.append(f"flow {entry.name}: {reason}")
     for action in unfinished:
         store.actions.end(action.id, Outcome.INTERRUPTED, "the platform ended first")
         said.append(f"{action.operation} of {action.flow or 'no flow'}: interrupted")
     return tuple(said)
+
+
+def settle(store: Store, place: Place, entry: FlowEntry) -> None:
+    """Stop a flow that nothing runs any more. What waits for it is kept as errors."""
+    _stop(store, place, entry, f"{UNWRITTEN} {entry.state}", gone="")
 
 
 def has_rest(store: Store, place: Place) -> bool:
@@ -61,6 +60,21 @@ def has_rest(store: Store, place: Place) -> bool:
         return any(left.are_there(place.broker_url, plans))
     except BrokerError:
         return True
+
+
+def _stop(store: Store, place: Place, entry: FlowEntry, reason: str, *, gone: str) -> str:
+    """Keep what waits, and say that the flow is stopped; why. ``gone`` is for lost queues."""
+    try:
+        count = _save_messages(store, place, _plans(store, entry), reason)
+    except HopbenchError as error:
+        reason = f"{reason}; what waited for it could not be looked at: {error}"
+    else:
+        if count is None and gone:
+            reason = f"{reason}; {gone}"
+        elif count:
+            reason = f"{reason}; {count} messages that waited are among its errors"
+    store.flows.set_state(entry.name, entry.state, FlowState.STOPPED, reason=reason)
+    return reason
 
 
 def _recover_stopped(store: Store, place: Place, entry: FlowEntry) -> list[str]:

@@ -6,6 +6,7 @@ what it is.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection
 from contextlib import closing
@@ -20,7 +21,7 @@ from runtime.control.crew import Crew, StepStatus
 from runtime.control.lifecycle import Lifecycle, OneByOne, Realtime, Warm
 from runtime.control.plan import Place, Plan
 from runtime.control.ticking import Ticker
-from runtime.errors import FlowError, HopbenchError, StateError
+from runtime.errors import FlowError, HopbenchError, StateError, StoreError
 from runtime.model import FlowState, FlowType, StepState
 from runtime.modes import Deployment
 from runtime.scheduler import Scheduler
@@ -104,6 +105,10 @@ class Runner:
                 where=f"flow {self.plan.flow!r}",
                 remedy="See the log of its steps; ending the platform ends them, too",
             )
+
+    def is_alive(self) -> bool:
+        """Whether its thread still runs, or sees to the flow's end."""
+        return self._thread.is_alive()
 
     def status(self) -> tuple[StepStatus, ...]:
         """Each step as it is now."""
@@ -201,16 +206,18 @@ class Runner:
 
     def _fail(self, error: HopbenchError) -> None:
         """Record a failure, keep what waits, and stop the flow."""
-        self._set_state(_UP | {FlowState.STARTING}, FlowState.STOPPING)
-        error = explained(self._place, error)
+        # First, so that who waits for us learns of it whatever comes next.
+        error = self._failure = explained(self._place, error)
         reason = str(error)
         try:
+            self._set_state(_UP | {FlowState.STARTING}, FlowState.STOPPING)
             self._reason = reason
             self._report()
         except HopbenchError as second:
             reason = f"{reason}; what waits in its queues could not be looked at: {second}"
-        self._failure = error
-        self._set_state(set(FlowState) - {FlowState.STOPPED}, FlowState.STOPPED, reason=reason)
+        with contextlib.suppress(StoreError):
+            # What the store does not know, the next operation finds: a flow that nothing runs.
+            self._set_state(set(FlowState) - {FlowState.STOPPED}, FlowState.STOPPED, reason=reason)
 
     def _tell(self, is_busy: bool) -> None:
         """An ordinary flow runs, or sleeps. Not told to who waits for its end."""

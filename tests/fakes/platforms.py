@@ -20,7 +20,7 @@ from runtime.model import FlowType
 from runtime.platform import Platform
 from runtime.spans import OK, PROCESS
 from runtime.spool import SpoolTail
-from runtime.store import Store
+from runtime.store import BUSY_TIMEOUT_S, Store
 
 WAIT_S = 60.0
 PASS = "return {'body': msg['body']}"
@@ -34,12 +34,19 @@ class World:
     """A store, a platform on it, and what a test does with them."""
 
     def __init__(
-        self, folder: Path, launcher: Launcher, url: str, url_inside: str = "", **options: Any
+        self,
+        folder: Path,
+        launcher: Launcher,
+        url: str,
+        url_inside: str = "",
+        *,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        **options: Any,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.url = url
-        self.store = Store.open(folder / "store")
+        self.store = Store.open(folder / "store", busy_timeout_s=busy_timeout_s)
         self.place = Place(launcher, url, url_inside or url, folder / "runs", **options)
         self.platform = Platform(self.store, self.place)
         self._count = 0
