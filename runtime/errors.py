@@ -47,7 +47,8 @@ class HopbenchError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}. {self.remedy}" if self.remedy else text
+        # What another program said may end with a full stop of its own.
+        return f"{text.removesuffix('.')}. {self.remedy}" if self.remedy else text
 
 
 class InputError(HopbenchError):
