@@ -48,10 +48,11 @@ class FlowStatus:
 
 @dataclass(slots=True)
 class _Control:
-    """What the platform holds of one flow. ``runner`` is there while a thread runs it."""
+    """What the platform holds of one flow. ``runner`` is there once a thread has run it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     runner: Runner | None = None
+    was_started: bool = False
 
 
 class Platform:
@@ -131,6 +132,7 @@ class Platform:
         with self._operation(flow, Operation.START) as (control, entry):
             assert entry.published is not None
             version = self._store.flows.version(flow, entry.published)
+            control.was_started = True
             self._set(flow, FlowState.STOPPED, FlowState.STARTING, version.number)
             try:
                 plan = self._prepare(entry.flow_type, version)
@@ -384,7 +386,8 @@ class Platform:
             # It failed, and is being stopped by its own thread.
             control.runner.join()
             entry = self._store.flows.entry(flow)
-        if control.runner is None or not control.runner.is_alive():
+        is_run = control.runner is not None and control.runner.is_alive()
+        if control.was_started and not is_run:
             # By now its thread has written how it ended, or could not: the store was locked, say.
             entry = self._store.flows.entry(flow)
             if entry.state in _PASSING | _UP:
