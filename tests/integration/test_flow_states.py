@@ -295,12 +295,10 @@ def leave_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all containers are to end, the first one is forgotten."""
     end = Crew.end
 
-    def forgetful(
-        crew: Crew, members: Sequence[Member] | None = None, *, grace_s: float | None = None
-    ) -> None:
+    def forgetful(crew: Crew, members: Sequence[Member] | None = None, **told: Any) -> None:
         if members is None:
             crew._members = crew._members[1:]
-        end(crew, members, grace_s=grace_s)
+        end(crew, members, **told)
 
     monkeypatch.setattr(Crew, "end", forgetful)
 
