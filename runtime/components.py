@@ -12,7 +12,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,7 @@ def load_component(root: Path) -> Component:
 def _compiles(path: Path) -> None:
     # Found here, a mistake ends nothing that has already been started.
     try:
-        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        _compile(path.read_bytes())
     except SyntaxError as error:
         raise ComponentError(
             f"not Python: {error.msg}",
@@ -86,6 +88,12 @@ def _compiles(path: Path) -> None:
         ) from error
     except ValueError as error:
         raise ComponentError(f"not Python: {error}", where=str(path)) from error
+
+
+@lru_cache(maxsize=32)
+def _compile(source: bytes) -> None:
+    # Remembered, since a deploy looks at a folder and then at its copy.
+    compile(source, "main", "exec", dont_inherit=True)
 
 
 def revision(component: Component) -> Revision:
@@ -111,11 +119,14 @@ def content_digest(files: Iterable[tuple[str, bytes]]) -> str:
 
 def component_files(root: Path) -> Iterator[str]:
     """The relative POSIX paths of the files that make up a component, in no particular order."""
-    for path in root.rglob("*"):
-        relative = path.relative_to(root)
-        if "__pycache__" in relative.parts or path.suffix == ".pyc" or not path.is_file():
-            continue
-        yield relative.as_posix()
+    # In place of Path.rglob(), which takes three times as long: each start of a flow looks here.
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        inside = os.path.relpath(folder, root)
+        prefix = "" if inside == os.curdir else f"{inside}/"
+        for name in names:
+            if os.path.splitext(name)[1] != ".pyc" and os.path.isfile(os.path.join(folder, name)):
+                yield prefix + name
 
 
 def _read(manifest: Path) -> Mapping[str, Any]:
@@ -161,8 +172,9 @@ def _read(manifest: Path) -> Mapping[str, Any]:
 def _known_keys(manifest: Path, document: Mapping[str, Any]) -> None:
     # A misspelt "actions" would silently take functions away.
     for key in document:
-        close = difflib.get_close_matches(key, _USED_KEYS, n=1, cutoff=_ALIKE)
-        if close and key not in _USED_KEYS:
+        if key in _USED_KEYS:
+            continue
+        if close := difflib.get_close_matches(key, _USED_KEYS, n=1, cutoff=_ALIKE):
             raise _wrong(manifest, key, "is not a key of a manifest", f'Write "{close[0]}"')
 
 

@@ -57,9 +57,14 @@ class Revisions:
         self._database.ensure_open()
         # Content first: a row without it would be worse than content without a row.
         with self._deploying:
-            digest = self._content.keep(component)
+            digest = self._content.keep(component, self._is_named)
             with self._database.transaction() as connection:
                 return self._enter(connection, component.name, digest)
+
+    def _is_named(self, digest: str) -> bool:
+        """Whether it is the content of any component's revision."""
+        rows = self._database.rows("SELECT 1 FROM revision WHERE digest = ? LIMIT 1", (digest,))
+        return bool(rows)
 
     def _enter(self, connection: sqlite3.Connection, name: str, digest: str) -> RevisionEntry:
         row = connection.execute(

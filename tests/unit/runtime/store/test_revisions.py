@@ -55,6 +55,38 @@ def test_new_content_is_a_new_revision_and_the_same_is_not(store: Store, make: M
     assert (store.revisions.get("one", 2).component.root / "main.py").read_text() == "VALUE = 2\n"
 
 
+def test_content_that_no_row_names_yet_is_brought_to_the_disk(
+    store: Store, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deploy was killed between files and row: its files may be nowhere but in memory."""
+    folder = make("one", "1")
+    digest = revision(load_component(folder)).digest
+    flushed: list[Path] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+
+    def killed(*_: object) -> RevisionEntry:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store.revisions), "_enter", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.revisions.deploy(folder)
+    whole = {store.folder / "revisions" / digest / name for name in ("", "component.json")}
+    whole |= {store.folder / "revisions", store.folder / "revisions" / digest / "main.py"}
+    assert set(flushed) == whole
+    for is_new in (True, False):
+        flushed.clear()
+        assert store.revisions.deploy(folder).is_new is is_new
+        assert set(flushed) == (whole if is_new else set())
+    assert kept(store) == [digest]
+
+
 def test_two_components_may_have_one_content(store: Store, make: Make, tmp_path: Path) -> None:
     """They share the stored folder, and each has its own name."""
     first = make("one")
@@ -78,6 +110,7 @@ def test_stored_files_are_read_only_and_leftovers_are_not_stored(store: Store, m
     (folder / "old.pyc").write_bytes(b"x")
     (folder / "data").mkdir()
     (folder / "data" / "rows.csv").write_text("1\n")
+    (folder / "data" / ".pyc").write_text("a name, and no suffix")
     store.revisions.deploy(folder)
     root = store.revisions.get("one").component.root
     modes = {
@@ -88,6 +121,7 @@ def test_stored_files_are_read_only_and_leftovers_are_not_stored(store: Store, m
     assert modes == {
         "component.json": 0o444,
         "data/rows.csv": 0o444,
+        "data/.pyc": 0o444,
         "main.py": 0o444,
         "tool": 0o555,
     }
