@@ -61,11 +61,17 @@ def read_limits(path: Path = LIMITS) -> tuple[Limit, ...]:
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """Benchmark name -> its entry. Raises FormatError, or MeasurementError when there are none."""
+    """Benchmark name -> its entry; one that has parts is ``NAME[PART]``, too.
+
+    Raises FormatError, or MeasurementError when there are none.
+    """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
         results = {entry["name"]: entry for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for name, entry in list(results.items()):
+            for part, info in entry["extra_info"].get("parts", {}).items():
+                results[f"{name}[{part}]"] = {**entry, "extra_info": info}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(
             f"no results of pytest-benchmark: {type(error).__name__}: {error}",
             where=str(path),
@@ -133,6 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{verdict.verdict:10} {limit.benchmark:32} {limit.metric:10} {verdict.measured:24} "
             f"{f'at most {limit.most:g} {UNITS[limit.metric]}'.rstrip()}{aim}"
         )
+    missed = [one for one in verdicts if one.verdict == MISSED and one.limit.gates]
+    named = ", ".join(f"{one.limit.benchmark} {one.limit.metric}" for one in missed)
+    print(f"{len(missed)} of {len(verdicts)} limits missed{': ' if missed else ''}{named}")
     return exit_code(verdicts, strict=options.strict)
 
 

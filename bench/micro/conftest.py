@@ -48,11 +48,12 @@ def folder(tmp_path: Path) -> Path:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show each comparison with its floor."""
     session = getattr(terminalreporter.config, "_benchmarksession", None)
-    compared: list[tuple[str, dict[str, Any]]] = [
-        (bench.name, bench.extra_info)
-        for bench in (session.benchmarks if session else ())
-        if "ratio" in bench.extra_info
-    ]
+    compared: list[tuple[str, dict[str, Any]]] = []
+    for bench in session.benchmarks if session else ():
+        parts = bench.extra_info.get("parts", {})
+        compared += [(f"{bench.name}[{part}]", info) for part, info in parts.items()]
+        if "ratio" in bench.extra_info:
+            compared.append((bench.name, bench.extra_info))
     if not compared:
         return
     terminalreporter.section("beside their floors (median of pairs, 95 % interval)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
@@ -16,6 +16,8 @@ from scipy.stats import binom
 LEVEL = 0.95
 Timed = Callable[[], float]
 """Does something once, and returns how long it took."""
+TimedParts = Callable[[], Mapping[str, float]]
+"""Does something once, and returns how long each of its parts took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,30 @@ def calls_us(call: Callable[[], object], batch_us: float = 2000.0) -> Callable[[
     return lambda: _batch_us(call, count) / count
 
 
+def parts_in_turn(
+    benchmark: BenchmarkFixture, subject: TimedParts, floor: TimedParts, pairs: int
+) -> Mapping[str, Comparison]:
+    """As :func:`in_turn`, for what has several parts: each is compared with the floor's.
+
+    They become ``parts`` of the benchmark's ``extra_info``, and are judged as ``NAME[PART]``.
+    """
+    random = Random(1)
+    times: tuple[list[Mapping[str, float]], list[Mapping[str, float]]] = ([], [])
+
+    def pair() -> None:
+        for which in random.sample((0, 1), 2):
+            times[which].append((subject, floor)[which]())
+
+    benchmark.pedantic(pair, rounds=pairs, warmup_rounds=1)  # type: ignore[no-untyped-call]
+    subjects, floors = times[0][1:], times[1][1:]
+    found = {
+        part: compare([one[part] for one in subjects], [one[part] for one in floors], "ms")
+        for part in subjects[0]
+    }
+    benchmark.extra_info["parts"] = {part: one.document() for part, one in found.items()}
+    return found
+
+
 def in_turn(
     benchmark: BenchmarkFixture,
     subject: Callable[[], float],
@@ -111,17 +137,13 @@ def in_turn(
 
     The comparison becomes the benchmark's ``extra_info``; its own time is that of a pair.
     """
-    random = Random(1)
-    times: tuple[list[float], list[float]] = ([], [])
-
-    def pair() -> None:
-        for which in random.sample((0, 1), 2):
-            times[which].append((subject, floor)[which]())
-
-    benchmark.pedantic(pair, rounds=pairs, warmup_rounds=1)  # type: ignore[no-untyped-call]
-    comparison = compare(times[0][1:], times[1][1:], "ms")
-    benchmark.extra_info.update(comparison.document())
-    return comparison
+    whole = "whole"
+    found = parts_in_turn(benchmark, lambda: {whole: subject()}, lambda: {whole: floor()}, pairs)[
+        whole
+    ]
+    del benchmark.extra_info["parts"]
+    benchmark.extra_info.update(found.document())
+    return found
 
 
 def in_turn_by_start(

@@ -94,7 +94,30 @@ def test_exit_codes(
     assert main([write(tmp_path, *benchmarks), *options]) == code
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"other": 1}', '{"benchmarks": [1]}'])
+@pytest.mark.parametrize(("high", "code"), [(1.2, 0), (1.4, 1)])
+def test_a_part_is_judged_like_a_benchmark(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    high: float,
+    code: int,
+) -> None:
+    """By its own interval; the last line names what is missed."""
+    made = (Limit("test_a[one]", "ratio", 1.25), Limit("test_a[two]", "ratio", 1.25))
+    monkeypatch.setattr(check, "read_limits", lambda: made)
+    parts = {
+        "one": result("one", low=1.0, high=1.1)["extra_info"],
+        "two": result("two", low=high - 0.1, high=high)["extra_info"],
+    }
+    benchmark = {**result("test_a"), "extra_info": {"parts": parts}}
+    assert main([write(tmp_path, benchmark)]) == code
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{code} of 2 limits missed" + (": test_a[two] ratio" if code else "")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"other": 1}', '{"benchmarks": [1]}', '{"benchmarks": [{"name": "a"}]}']
+)
 def test_a_file_of_another_kind_is_an_error(
     tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
