@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -61,13 +62,33 @@ def refusal(entry: FlowEntry, what: str, remedy: str | None = None) -> StateErro
     )
 
 
+class Record:
+    """The row of an operation under way, which is ended once."""
+
+    def __init__(self, actions: Actions, action: int) -> None:
+        self._actions = actions
+        self._action = action
+        self._lock = threading.Lock()
+        self._is_ended = False
+        self.is_handed_over = False
+        """Somebody else ends it, when what the operation has left to do is done."""
+
+    def end(self, outcome: Outcome = Outcome.DONE, error: str | None = None) -> None:
+        """Write how the operation ended; nothing when that is written already."""
+        with self._lock:
+            if not self._is_ended:
+                self._actions.end(self._action, outcome, error)
+                self._is_ended = True
+
+
 @contextmanager
-def recorded(actions: Actions, flow: str | None, operation: str, detail: str) -> Iterator[None]:
+def recorded(actions: Actions, flow: str | None, operation: str, detail: str) -> Iterator[Record]:
     """A row of the history, written before what is done inside and after it."""
-    action = actions.begin(flow, operation, detail)
+    record = Record(actions, actions.begin(flow, operation, detail))
     try:
-        yield
+        yield record
     except BaseException as error:
-        actions.end(action, Outcome.FAILED, str(error) or type(error).__name__)
+        record.end(Outcome.FAILED, str(error) or type(error).__name__)
         raise
-    actions.end(action, Outcome.DONE)
+    if not record.is_handed_over:
+        record.end()

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from runtime.control import left
 from runtime.control.plan import Place, Plan, outline
 from runtime.errors import BrokerError, HopbenchError
-from runtime.flows import FlowEntry
+from runtime.flows import FlowEntry, Operation
 from runtime.launch import leftovers
 from runtime.model import FlowState
 from runtime.store import Store
 from runtime.store.actions import Outcome
 
 REASON = "the platform ended while the flow was"
+CLEARING = "the platform ended before it had deleted the stopped flow's queues"
 BROKER_ENDED = "the platform's broker ended while the flow was up"
 UNWRITTEN = "the store could not be written when the flow ended, which was"
 GONE = "the broker does not have its queues, so what waited in them is gone with the one that had"
@@ -35,10 +36,13 @@ def recover(store: Store, place: Place) -> tuple[str, ...]:
     if not unfinished and not flows and not has_earlier:
         return ()
     said = [str(one) for one in leftovers.clean().leftovers]
-    for entry in entries if has_earlier else ():
-        # Its broker ended first: the flow was stopped, and nobody could look at what waited.
-        if entry.state is FlowState.STOPPED:
-            said += _recover_stopped(store, place, entry)
+    stops = {action.flow for action in unfinished if action.operation == Operation.STOP}
+    for entry in entries:
+        if entry.state is FlowState.STOPPED and entry.name in stops:
+            said += _recover_stopped(store, place, entry, CLEARING)
+        elif entry.state is FlowState.STOPPED and has_earlier:
+            # Its broker ended first: the flow was stopped, and nobody could look at what waited.
+            said += _recover_stopped(store, place, entry, BROKER_ENDED)
     for entry in flows:
         reason = _stop(store, place, entry, f"{REASON} {entry.state}", gone=GONE)
         said.append(f"flow {entry.name}: {reason}")
@@ -77,9 +81,8 @@ def _stop(store: Store, place: Place, entry: FlowEntry, reason: str, *, gone: st
     return reason
 
 
-def _recover_stopped(store: Store, place: Place, entry: FlowEntry) -> list[str]:
+def _recover_stopped(store: Store, place: Place, entry: FlowEntry, reason: str) -> list[str]:
     """Keep what still waits for a flow that is stopped already; what there is to say of it."""
-    reason = BROKER_ENDED
     try:
         count = _save_messages(store, place, _all_plans(store, entry), reason)
     except HopbenchError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +62,8 @@ class Runner:
         self._scheduler = scheduler
         self._moved_from = moved_from
         self._begun = threading.Event()
+        self._down = threading.Event()
+        self._on_cleared: Callable[[], None] | None = None
         self._ending: Ending | None = None
         self._reason: str | None = None
         self._failure: HopbenchError | None = None
@@ -91,20 +93,41 @@ class Runner:
         with self._told:
             if self._broker is not None:
                 self._broker.wake()
-        self.join()
+        if not self._down.wait(_END_TIMEOUT_S):
+            raise self._endless()
         if self._failure is not None:
+            self._on_cleared = None
             raise self._failure
         return self._reason
+
+    def stop(self, on_cleared: Callable[[], None]) -> None:
+        """End it, and return when no container is left and the flow is stopped.
+
+        What its steps had left for the platform is collected, and its queues are deleted, while
+        nobody waits; then ``on_cleared`` is called, by another thread.
+        """
+        self._on_cleared = on_cleared
+        self.end(Ending.DROP)
+
+    def await_cleared(self) -> None:
+        """Return when a stop's last work is done; at once where there is none under way."""
+        if self._down.is_set():
+            self.join()
+
+    def ensure_cleared(self) -> None:
+        """Do the last work of a stop where it could not be done. Raises what keeps it from it."""
+        self.join()
+        if self._on_cleared is not None:
+            left.collect(self._place.broker_url, self.plan, self._store)
+            left.remove(self._place.broker_url, self.plan)
+            self._on_cleared()
+            self._on_cleared = None
 
     def join(self) -> None:
         """Wait for the thread's end. Raises FlowError when it takes too long."""
         self._thread.join(_END_TIMEOUT_S)
         if self._thread.is_alive():
-            raise FlowError(
-                f"has not ended within {_END_TIMEOUT_S:g} s",
-                where=f"flow {self.plan.flow!r}",
-                remedy="See the log of its steps; ending the platform ends them, too",
-            )
+            raise self._endless()
 
     def is_alive(self) -> bool:
         """Whether its thread still runs, or sees to the flow's end."""
@@ -140,6 +163,7 @@ class Runner:
             self._fail(unexpected)
         finally:
             self._begun.set()
+            self._down.set()
 
     def _live(self) -> None:
         flow = self.plan.flow
@@ -178,9 +202,19 @@ class Runner:
                 crew.end()
             if self._ending is Ending.DROP:
                 self._reason = crew.run_shutdown_hook(lambda: collector.turn(0.0))
-            collector.finish()
-            if self._ending is Ending.DROP:
-                deployment.remove()
+                # After a power cut a flow that was stopping is stopped, too: no need to wait for
+                # the disk, which the engine keeps busy now.
+                self._store.flows.set_state(
+                    flow,
+                    FlowState.STOPPING,
+                    FlowState.STOPPED,
+                    reason=self._reason,
+                    is_synced=False,
+                )
+                self._down.set()
+                self._clear(deployment, collector)
+            else:
+                collector.finish()
         if self._ending is Ending.REPORT:
             self._report()
 
@@ -203,6 +237,26 @@ class Runner:
         url = self._place.broker_url
         left.report(url, self.plan, self._store, self._reason or "the flow was stopped")
         left.remove(url, self.plan)
+
+    def _clear(self, deployment: Deployment, collector: Collector) -> None:
+        """Keep what had gone wrong in a flow that is stopped by now, and delete its queues."""
+        try:
+            collector.finish()
+            deployment.remove()
+            if self._on_cleared is not None:
+                self._on_cleared()
+                self._on_cleared = None
+        except HopbenchError as error:
+            reason = f"what its stop has left is cleared away at its next start: {error}"
+            with contextlib.suppress(StoreError):
+                self._set_state({FlowState.STOPPED}, FlowState.STOPPED, reason=reason)
+
+    def _endless(self) -> FlowError:
+        return FlowError(
+            f"has not ended within {_END_TIMEOUT_S:g} s",
+            where=f"flow {self.plan.flow!r}",
+            remedy="See the log of its steps; ending the platform ends them, too",
+        )
 
     def _fail(self, error: HopbenchError) -> None:
         """Record a failure, keep what waits, and stop the flow."""

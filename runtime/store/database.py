@@ -2,7 +2,9 @@
 
 The platform has many threads, and the store's operations take some tenths of a millisecond: one
 connection that they take in turn is simpler than one for each, and lets none of them meet a lock
-of another. Every commit is on the disk when it returns (write-ahead log, synchronous=FULL).
+of another. A commit is on the disk when it returns (write-ahead log, synchronous=FULL), but where
+its caller says that it need not be: then it survives a crash of the process, and comes to the disk
+with the next one.
 """
 
 from __future__ import annotations
@@ -71,16 +73,23 @@ class Database:
             raise
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of what is done inside, or nothing. Raises StoreError where SQLite fails."""
+    def transaction(self, *, is_synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """All of what is done inside, or nothing. Raises StoreError where SQLite fails.
+
+        Without ``is_synced`` a power cut may undo it, as if it had not been done.
+        """
         with self._held() as connection:
             try:
+                if not is_synced:
+                    connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+                if not is_synced:
+                    connection.execute("PRAGMA synchronous = FULL")
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """What one SELECT finds. Raises StoreError where SQLite fails."""

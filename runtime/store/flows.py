@@ -145,15 +145,16 @@ class Flows:
         *,
         running: int | None = None,
         reason: str | None = None,
+        is_synced: bool = True,
     ) -> FlowEntry:
         """Change the state, if it is an expected one. ``running`` is the version that runs.
 
         Needed when the flow leaves ``stopped``; kept until given anew; gone when it is stopped.
-        ``reason`` replaces the one that was there. Raises StateError for another state, and
-        InputError for a version that there is not.
+        ``reason`` replaces the one that was there. Without ``is_synced`` a power cut may undo it.
+        Raises StateError for another state, and InputError for a version that there is not.
         """
         wanted = {expected} if isinstance(expected, FlowState) else set(expected)
-        with self._database.transaction() as connection:
+        with self._database.transaction(is_synced=is_synced) as connection:
             entry = _find(connection, flow)
             if entry.state not in wanted:
                 raise StateError(

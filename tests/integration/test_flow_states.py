@@ -203,6 +203,7 @@ class FlowStates(RuleBasedStateMachine):
             assert self.world.platform.queues(FLOW) == {}
         if state is FlowState.SUSPENDED:
             wait_for(self.keeps_what_it_took, timeout_s=KEPT_S)
+        assert all(action.ended_at for action in self.world.platform.history())
         assert self.world.store.actions.unfinished() == ()
 
     def keeps_what_it_took(self) -> bool:

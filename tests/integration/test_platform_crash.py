@@ -13,6 +13,7 @@ import pytest
 from runtime.broker import connect
 from runtime.broker.nats_server import NatsServer
 from runtime.broker.node import RabbitNode
+from runtime.control import recovery
 from runtime.control.plan import outline
 from runtime.errors import BrokerError
 from runtime.launch.process import ProcessLauncher
@@ -26,6 +27,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from runtime.launch.process import ProcessLauncher
+from runtime.modes import Deployment
 from runtime.platform import Platform
 from tests.fakes.platforms import PAUSE, World
 
@@ -40,6 +42,10 @@ if cut_short == "suspended":
 elif cut_short == "stopping":
     world.store.flows.set_state = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
     world.platform.stop("flow")
+elif cut_short == "clearing":
+    Deployment.remove = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    world.platform.stop("flow")
+    world.platform.history("flow")
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -62,6 +68,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         ("realtime", "running"),
         ("realtime", "suspended"),
         ("realtime", "stopping"),
+        ("realtime", "clearing"),
         ("ordinary", "running"),
     ],
 )
@@ -81,7 +88,8 @@ def test_a_killed_platform_is_put_in_order(url: str, tmp_path: Path, kind: str, 
     assert child.stdout is not None
     assert child.stdin is not None
     sent = [int(one) for one in child.stdout.readline().split()]
-    if ended != "stopping":
+    is_cut_short = ended in {"stopping", "clearing"}
+    if not is_cut_short:
         assert child.stdout.readline() == "ready\n"
         if (kind, ended) == ("ordinary", "running"):
             wait_for(lambda: list((folder / "runs" / "flow").glob("*/flow-a-1/spans.spool")))
@@ -94,12 +102,13 @@ def test_a_killed_platform_is_put_in_order(url: str, tmp_path: Path, kind: str, 
     try:
         entry = world.platform.status("flow").entry
         assert (entry.state, entry.running) == (FlowState.STOPPED, None)
-        assert (entry.reason or "").startswith("the platform ended while the flow was")
+        said = recovery.CLEARING if ended == "clearing" else recovery.REASON
+        assert (entry.reason or "").startswith(said)
         assert "3 messages that waited are among its errors" in (entry.reason or "")
         assert world.failed("flow") == sent
         assert any(said.startswith("flow flow: ") for said in world.platform.recovered)
         outcomes = {one.operation: one.outcome for one in world.platform.history("flow")}
-        assert outcomes.get("stop") == (Outcome.INTERRUPTED if ended == "stopping" else None)
+        assert outcomes.get("stop") == (Outcome.INTERRUPTED if is_cut_short else None)
         assert _processes_of(folder) == []
         plan = outline(world.store, FlowType(kind), world.store.flows.version("flow", 1))
         broker = connect(url, name="test")
