@@ -27,7 +27,6 @@ PACKAGES = (
     "numpy",
     "pika",
     "pyarrow",
-    "ruptures",
     "scipy",
 )
 """What a figure can depend on: what runs in containers, drives the load, or computes the result."""

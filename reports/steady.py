@@ -1,11 +1,11 @@
 """Finds from which message on a started flow is in its steady state, and how it got there.
 
 The classes are those of E. Barrett et al., "Virtual Machine Warmup Blows Hot and Cold", 2017.
-There, change points are found by PELT (R. Killick et al., 2012, as in ``ruptures``), and the last
-segment with all segments before it that are equivalent to it is the steady state. Levels alone take
-a drift for stairs and a weak cycle for a level, so they compete with other descriptions of the
-log latency: a ramp between two levels, a drift, a cycle (``reports.courses``). What comes before
-the last level is taken off, and the rest described again, until it is one level.
+There, change points are found by PELT (R. Killick et al., 2012), and the last segment with all
+segments before it that are equivalent to it is the steady state. Levels alone take a drift for
+stairs and a weak cycle for a level, so they compete with other descriptions of the log latency: a
+ramp between two levels, a drift, a cycle (``reports.courses``). What comes before the last level is
+taken off, and the rest described again, until it is one level.
 """
 
 from __future__ import annotations
