@@ -137,6 +137,7 @@ class World:
     def failed(self, flow: str) -> list[int]:
         """Traces of the messages among the flow's errors, where their message is kept."""
         found = []
+        self.platform.errors(flow, 1)  # What a stop has left to be collected is waited for.
         for entry in self.store.failures.entries(flow, limit=1_000_000):
             cause = self.store.failures.cause(flow, entry.id)
             if cause is not None:

@@ -1,9 +1,10 @@
 """Random sequences of operations on a real platform: no illegal state, no orphan, nothing lost.
 
-Hypothesis makes the sequences; messages are sent and containers are killed in between. On
-processes and NATS, which start fast. HOPBENCH_FLOW_EXAMPLES in the environment is how many
-sequences are tried, where more are wanted than the few of a usual run. That the machine finds what
-goes wrong is shown with sequences that are written down: nothing is left to chance there.
+Hypothesis makes the sequences; messages are sent and containers are killed in between. Most are
+played on processes and NATS, which start fast, some on containers and RabbitMQ. In the environment,
+HOPBENCH_FLOW_EXAMPLES and HOPBENCH_FLOW_EXAMPLES_DOCKER are how many sequences are tried, where
+more are wanted than the few of a usual run. That the machine finds what goes wrong is shown with
+sequences that are written down: nothing is left to chance there.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
+import docker.errors
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -40,8 +42,13 @@ from runtime.control import legal
 from runtime.control.crew import Crew, Member
 from runtime.errors import StateError
 from runtime.flows import LEGAL, FlowEntry, Operation
-from runtime.launch.owner import RUN
+from runtime.launch import Launcher
+from runtime.launch.broker_container import start_broker
+from runtime.launch.docker import DockerLauncher
+from runtime.launch.engine import connect as connect_engine
+from runtime.launch.owner import RUN, RUN_LABEL
 from runtime.launch.process import ProcessLauncher
+from runtime.launch.watch import ROLE_LABEL
 from runtime.model import FlowState, FlowType
 from runtime.platform import Platform
 from tests.fakes.platforms import World, wait_for
@@ -49,6 +56,7 @@ from tests.fakes.platforms import World, wait_for
 RUN_ID = "test-flow-states"
 LAYOUTS = (("a=pass", "b=pass"), ("b=pass", "a=pass"), ("a=pass",), ("a=pass", "b=raise"))
 EXAMPLES, STEPS, KILLS = 10, 20, 3
+EXAMPLES_DOCKER, STEPS_DOCKER = 2, 12
 KEPT_S = 10.0
 PLANTED_GRACE_S, PLANTED_KEPT_S = 0.5, 1.0
 """For containers that do not answer anyway, and for messages that are gone for good."""
@@ -56,25 +64,115 @@ FLOW = "flow"
 UP = LEGAL[Operation.SUSPEND]
 
 
+class Parts(Protocol):
+    """What flows are run on. ``lag_s`` is how long what has ended may still seem to live."""
+
+    launcher: Launcher
+    url: str
+    url_inside: str
+    lag_s: float
+
+    def alive(self, folder: Path) -> list[Any]:
+        """What lives of the steps that write below a folder."""
+
+    def kill(self, one: Any) -> None:
+        """End one of them as a crash does."""
+
+
+class Processes:
+    """Steps as processes."""
+
+    lag_s = 0.0
+
+    def __init__(self, url: str) -> None:
+        self.launcher: Launcher = ProcessLauncher(RUN_ID)
+        self.url = self.url_inside = url
+
+    def alive(self, folder: Path) -> list[int]:
+        """Ids of processes."""
+        mine = []
+        for process in psutil.process_iter():
+            try:
+                variables = process.environ()
+            except psutil.Error:
+                continue
+            spool = variables.get("HOPBENCH_SPOOL", "")
+            if variables.get(RUN) == RUN_ID and spool.startswith(str(folder)):
+                mine.append(process.pid)
+        return mine
+
+    def kill(self, one: int) -> None:
+        """SIGKILL, which may come too late."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
+class Containers:
+    """Steps and broker as containers."""
+
+    lag_s = 20.0
+    """The engine lists a container as running until its network has been taken down."""
+
+    def __init__(self, launcher: DockerLauncher, url: str, url_inside: str) -> None:
+        self.launcher: Launcher = launcher
+        self.url, self.url_inside = url, url_inside
+        self._engine = connect_engine()
+
+    def alive(self, folder: Path) -> list[str]:
+        """Ids of the steps' containers that mount a folder in there."""
+        mine = {"label": [f"{RUN_LABEL}={RUN_ID}", f"{ROLE_LABEL}=step"]}
+        return [
+            found["Id"]
+            for found in self._engine.containers(filters=mine)
+            if any(mount["Source"].startswith(str(folder)) for mount in found["Mounts"])
+        ]
+
+    def kill(self, one: str) -> None:
+        """SIGKILL, which may come too late."""
+        with contextlib.suppress(docker.errors.APIError):
+            self._engine.kill(one)
+
+    def close(self) -> None:
+        """Let the engine go."""
+        self._engine.close()
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    """The broker of all examples."""
-    started = NatsServer.start(RUN_ID, tmp_path_factory.mktemp("broker"))
-    yield started
-    started.stop()
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Processes on NATS."""
+    server = NatsServer.start(RUN_ID, tmp_path_factory.mktemp("broker"))
+    parts = Processes(server.url)
+    yield parts
+    parts.launcher.close()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def containers() -> Iterator[Containers]:
+    """Containers on RabbitMQ, which is one, too."""
+    launcher = DockerLauncher(RUN_ID)
+    broker = start_broker(launcher)
+    parts = Containers(launcher, broker.url_host, broker.url_inside)
+    yield parts
+    parts.close()
+    broker.stop()
+    launcher.close()
 
 
 class FlowStates(RuleBasedStateMachine):
     """One flow, and what must be true of it after each operation."""
 
-    url: str
+    parts: ClassVar[Parts]
     place: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="flow-states-"))
-        self.launcher = ProcessLauncher(RUN_ID)
-        self.world = World(self.folder / "world", self.launcher, self.url, **self.place)
+        self.folder.chmod(0o755)  # A container's user is another one.
+        parts = self.parts
+        self.world = World(
+            self.folder / "world", parts.launcher, parts.url, parts.url_inside, **self.place
+        )
         self.sent: set[int] = set()
         self.dropped: set[int] = set()
         self.kills = 0
@@ -178,11 +276,10 @@ class FlowStates(RuleBasedStateMachine):
     @precondition(lambda self: self.kills < KILLS and self.state() in UP)
     def kill(self) -> None:
         """A container dies; below the limit of restarts its step goes on."""
-        pids = self._processes()
-        if pids:
+        living = self.parts.alive(self.folder)
+        if living:
             self.kills += 1
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pids[0], signal.SIGKILL)
+            self.parts.kill(living[0])
 
     @rule()
     @precondition(lambda self: self.state() in UP)
@@ -198,13 +295,17 @@ class FlowStates(RuleBasedStateMachine):
         assert state not in {FlowState.STARTING, FlowState.STOPPING}
         assert (status.entry.running is None) == (state is FlowState.STOPPED)
         if state in {FlowState.STOPPED, FlowState.SUSPENDED}:
-            assert self._processes() == []
+            wait_for(self.nothing_lives, timeout_s=self.parts.lag_s)
         if state is FlowState.STOPPED:
             assert self.world.platform.queues(FLOW) == {}
         if state is FlowState.SUSPENDED:
             wait_for(self.keeps_what_it_took, timeout_s=KEPT_S)
         assert all(action.ended_at for action in self.world.platform.history())
         assert self.world.store.actions.unfinished() == ()
+
+    def nothing_lives(self) -> bool:
+        """Whether no step of this example is there."""
+        return not self.parts.alive(self.folder)
 
     def keeps_what_it_took(self) -> bool:
         """Whether as much waits as has neither come out, nor failed, nor been dropped.
@@ -220,10 +321,9 @@ class FlowStates(RuleBasedStateMachine):
             self.world.platform.close()
             lost = self._unhandled() - set(self.world.failed(FLOW)) - self.dropped
             assert lost == set()
-            assert self._processes() == []
+            wait_for(self.nothing_lives, timeout_s=self.parts.lag_s)
         finally:
             self.world.close()
-            self.launcher.close()
             shutil.rmtree(self.folder)
 
     def state(self) -> FlowState:
@@ -232,7 +332,7 @@ class FlowStates(RuleBasedStateMachine):
 
     def freeze(self) -> None:
         """The containers that live hold still from now on: what is sent waits for them."""
-        for pid in self._processes():
+        for pid in self.parts.alive(self.folder):
             os.kill(pid, signal.SIGSTOP)
             process = psutil.Process(pid)
             wait_for(partial(_is_stopped, process))
@@ -241,33 +341,19 @@ class FlowStates(RuleBasedStateMachine):
         """What was sent and has not come out at the end of a version."""
         return self.sent - self.world.finished(FLOW)
 
-    def _processes(self) -> list[int]:
-        """Steps of this example that live."""
-        mine = []
-        for process in psutil.process_iter():
-            try:
-                variables = process.environ()
-            except psutil.Error:
-                continue
-            spool = variables.get("HOPBENCH_SPOOL", "")
-            if variables.get(RUN) == RUN_ID and spool.startswith(str(self.folder)):
-                mine.append(process.pid)
-        return mine
-
 
 def _is_stopped(process: psutil.Process) -> bool:
     return process.status() == psutil.STATUS_STOPPED
 
 
-@pytest.mark.timeout(0)
-def test_no_sequence_of_operations_goes_wrong(server: NatsServer) -> None:
-    """Each sequence leaves legal states only, no process that is too many, no message lost."""
-    FlowStates.url = server.url
+def play_at_random(parts: Parts, examples: int, steps: int) -> None:
+    """Play so many sequences of so many steps; the same ones each time."""
+    FlowStates.parts = parts
     run_state_machine_as_test(
         FlowStates,
         settings=settings(
-            max_examples=int(os.environ.get("HOPBENCH_FLOW_EXAMPLES", EXAMPLES)),
-            stateful_step_count=STEPS,
+            max_examples=examples,
+            stateful_step_count=steps,
             deadline=None,
             derandomize=True,
             database=None,
@@ -276,6 +362,20 @@ def test_no_sequence_of_operations_goes_wrong(server: NatsServer) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.timeout(0)
+def test_no_sequence_of_operations_goes_wrong(processes: Processes) -> None:
+    """Each sequence leaves legal states only, no process that is too many, no message lost."""
+    play_at_random(processes, int(os.environ.get("HOPBENCH_FLOW_EXAMPLES", EXAMPLES)), STEPS)
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(0)
+def test_no_sequence_goes_wrong_in_containers(containers: Containers) -> None:
+    """The same with containers and RabbitMQ."""
+    examples = int(os.environ.get("HOPBENCH_FLOW_EXAMPLES_DOCKER", EXAMPLES_DOCKER))
+    play_at_random(containers, examples, STEPS_DOCKER)
 
 
 # -- the machine itself: it finds what is planted --------------------------------------------------
@@ -311,7 +411,7 @@ def lose_at_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
     def dropping(platform: Platform, flow: str) -> None:
         suspend(platform, flow)
         entry = platform.status(flow).entry
-        with closing(connect(FlowStates.url, name="thief")) as broker:
+        with closing(connect(FlowStates.parts.url, name="thief")) as broker:
             for queue in platform._running(entry).wiring.queues:
                 broker.get(queue)
 
@@ -336,15 +436,15 @@ PLANTED = {
         PUBLISH_SUSPENDED,
         "assert (after.published, after.has_draft) ==",
     ),
-    "orphan": (leave_a_container, SUSPEND, "assert self._processes() == []"),
+    "orphan": (leave_a_container, SUSPEND, "wait_for(self.nothing_lives"),
     "lost-at-suspend": (lose_at_suspend, SUSPEND_WAITING, "wait_for(self.keeps_what_it_took"),
     "lost-at-publish": (lose_at_publish, REPLACE_WAITING, "assert lost == set()"),
 }
 
 
-def play(url: str, moves: Iterable[Callable[[FlowStates], None]]) -> None:
+def play(parts: Parts, moves: Iterable[Callable[[FlowStates], None]]) -> None:
     """Make these moves on a realtime flow; after each one, and at the end, all must be as ever."""
-    FlowStates.url = url
+    FlowStates.parts = parts
     machine = FlowStates()
     try:
         machine.make(FlowType.REALTIME)
@@ -358,14 +458,14 @@ def play(url: str, moves: Iterable[Callable[[FlowStates], None]]) -> None:
 
 @pytest.mark.parametrize("planted", PLANTED)
 def test_what_is_planted_is_found(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch, planted: str
+    processes: Processes, monkeypatch: pytest.MonkeyPatch, planted: str
 ) -> None:
     """Moves that go well on the platform fail with the fault in it, by the meant assertion."""
     plant, moves, finds = PLANTED[planted]
     monkeypatch.setattr(FlowStates, "place", {"grace_s": PLANTED_GRACE_S})
-    play(server.url, moves)
+    play(processes, moves)
     plant(monkeypatch)
     monkeypatch.setattr(f"{__name__}.KEPT_S", PLANTED_KEPT_S)
     with pytest.raises(AssertionError) as caught:
-        play(server.url, moves)
+        play(processes, moves)
     assert finds in "".join(traceback.format_exception(caught.value))
