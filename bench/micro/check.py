@@ -105,7 +105,7 @@ def _median(limit: Limit, value_us: float, floor_us: float | None) -> Verdict:
     """A median against its limit; undecided where the machine's own part is no longer small."""
     measured = f"{value_us:.2f} us"
     if floor_us is not None:
-        measured += f" (floor {floor_us:.0f} us)"
+        measured += f" (floor {floor_us:.1f} us)"
     if value_us <= limit.most:
         return Verdict(limit, MET, measured)
     hidden = floor_us is not None and floor_us > limit.most * FLOOR_SHARE

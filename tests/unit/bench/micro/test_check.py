@@ -72,7 +72,7 @@ def test_a_time_over_a_large_floor_is_undecided(
     results["test_a"]["extra_info"]["floor_us"] = floor_us
     found = judge(Limit("test_a", "median_us", 5000.0), results)
     assert found.verdict == verdict
-    assert f"floor {floor_us:.0f} us" in found.measured
+    assert f"floor {floor_us:.1f} us" in found.measured
 
 
 @pytest.mark.usefixtures("limits")
