@@ -12,17 +12,32 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime.errors import HopbenchError
 from runtime.launch import leftovers, owner
 
+TESTS = Path(__file__).resolve().parent
+IN_ONE_LANE = (
+    "e2e",
+    "integration/test_leftovers.py",
+    "integration/test_node.py",
+    "integration/test_platform_crash.py",
+    "unit/runtime/control",
+    "unit/runtime/launch",
+    "unit/test_conftest.py",
+)
+"""Their runs and platforms lose their owners, or remove what any dead owner on the machine has
+left: side by side they would find, or miss, each other's.
+"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LEFTOVERS = pytest.StashKey[set[str]]()
+OWNERS = pytest.StashKey[set[str]]()
 
 
 @cache
@@ -136,30 +151,56 @@ ENDING_S = 12.0
 """More than a leash's grace and what killing takes after it."""
 
 
-def left_behind() -> set[str]:
-    """What carries a run's mark and belongs to this process, or to none that lives.
+def left_behind(owners: Collection[str]) -> set[str]:
+    """What carries a run's mark and belongs to one of these owners, or to none that lives.
 
     A run that somebody else has under way on this machine is none of our business.
     """
-    us = owner.this_process()
-    found = leftovers.find(lambda holder: holder == us or owner.is_dead(holder))
+    found = leftovers.find(lambda holder: holder in owners or owner.is_dead(holder))
     return {str(each) for each in found.leftovers}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where tests run side by side (pytest-xdist), do so by file, but for those in one lane."""
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        path = item.path.relative_to(TESTS) if item.path.is_relative_to(TESTS) else item.path
+        is_apart = any(path.is_relative_to(one) for one in IN_ONE_LANE)
+        item.add_marker(pytest.mark.xdist_group("owners" if is_apart else str(path)))
+
+
+def is_lane(config: pytest.Config) -> bool:
+    """Whether this process runs a share of the tests for another one."""
+    return hasattr(config, "workerinput")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Remember what was left behind before us."""
-    session.stash[LEFTOVERS] = left_behind()
+    owners = session.config.stash[OWNERS] = {owner.this_process()}
+    if not is_lane(session.config):
+        session.config.stash[LEFTOVERS] = left_behind(owners)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A lane has ended: what it has left is ours to find."""
+    output = getattr(node, "workeroutput", {})  # Not there when it has crashed.
+    node.config.stash[OWNERS] |= {output["owner"]} if "owner" in output else set()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail the session when its tests have left anything behind."""
-    before = session.stash[LEFTOVERS]
+    config: Any = session.config
+    if is_lane(config):
+        config.workeroutput["owner"] = owner.this_process()
+        return
+    owners, before = config.stash[OWNERS], config.stash[LEFTOVERS]
     deadline_s = time.monotonic() + ENDING_S
     # A server whose owner was killed is being ended by its leash, which gives it a grace first.
-    while (left := left_behind() - before) and time.monotonic() < deadline_s:
+    while (left := left_behind(owners) - before) and time.monotonic() < deadline_s:
         time.sleep(0.2)
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
     if left and reporter is not None:
         reporter.write_line("")
         reporter.write_line(f"left behind by these tests: {', '.join(sorted(left))}", red=True)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_ENGINE = """
 import pytest
@@ -26,13 +28,16 @@ def test_that_leaves_a_process():
 """
 
 
-def run_under_policy(folder: Path, source: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run_under_policy(
+    folder: Path, source: str, *options: str, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run one test file under the conftest of this project, in a pytest of its own."""
     (folder / "test_it.py").write_text(source)
     return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"),
             *("-rs", "-c", os.devnull, "--rootdir", str(folder), str(folder)),
+            *options,
         ],
         cwd=ROOT,
         env={**os.environ, "CI": "", "DOCKER_HOST": "unix:///nowhere/docker.sock", **env},
@@ -58,9 +63,13 @@ def test_missing_engine_is_a_failure_in_ci(tmp_path: Path) -> None:
     assert "must not be reached" not in done.stdout
 
 
-def test_process_left_behind_fails_the_session(tmp_path: Path) -> None:
-    """A session whose tests all passed fails when one of them left a process, and names it."""
-    done = run_under_policy(tmp_path, LEAVES_A_PROCESS)
+@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadgroup")], ids=["one", "lanes"])
+def test_process_left_behind_fails_the_session(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A session whose tests all passed fails when one of them left a process, and names it.
+
+    In one lane or in several.
+    """
+    done = run_under_policy(tmp_path, LEAVES_A_PROCESS, *options)
     left = re.search(r"left behind by these tests: process sleep \((\d+)\)", done.stdout)
     assert left, done.stdout + done.stderr
     os.kill(int(left.group(1)), signal.SIGKILL)
