@@ -160,13 +160,23 @@ def left_behind(owners: Collection[str]) -> set[str]:
     return {str(each) for each in found.leftovers}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Where tests run side by side (pytest-xdist), do so by file, but for those in one lane."""
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
-        path = item.path.relative_to(TESTS) if item.path.is_relative_to(TESTS) else item.path
-        is_apart = any(path.is_relative_to(one) for one in IN_ONE_LANE)
-        item.add_marker(pytest.mark.xdist_group("owners" if is_apart else str(path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return lane(nodeid)
+
+    return Lanes(config, log)
+
+
+def lane(nodeid: str) -> str:
+    """What tests must have in common to run one after another: their file, or a lost owner."""
+    path = Path(nodeid.partition("::")[0])
+    is_apart = any(path.is_relative_to(TESTS.name + "/" + one) for one in IN_ONE_LANE)
+    return "owners" if is_apart else str(path)
 
 
 def is_lane(config: pytest.Config) -> bool:

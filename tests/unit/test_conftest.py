@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import IN_ONE_LANE, TESTS, lane
+
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_ENGINE = """
 import pytest
@@ -63,7 +65,27 @@ def test_missing_engine_is_a_failure_in_ci(tmp_path: Path) -> None:
     assert "must not be reached" not in done.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadgroup")], ids=["one", "lanes"])
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("unit/bench/test_ci.py::test_a[1]", "unit/bench/test_ci.py::TestB::test_b", True),
+        ("integration/test_trials.py::test_a", "integration/test_faults.py::test_a", False),
+        ("e2e/test_certify.py::test_a", "integration/test_leftovers.py::test_b", True),
+        ("unit/runtime/control/test_states.py::test_a", "e2e/test_certify.py::test_b", True),
+        ("unit/runtime/controls/test_a.py::test_a", "e2e/test_certify.py::test_b", False),
+    ],
+)
+def test_who_shares_a_lane(one: str, other: str, is_same: bool) -> None:
+    """Tests of one file, and all those whose runs lose their owners."""
+    assert (lane(f"tests/{one}") == lane(f"tests/{other}")) is is_same
+
+
+def test_what_must_share_a_lane_is_there() -> None:
+    """A file that was renamed does not leave its lane unseen."""
+    assert [one for one in IN_ONE_LANE if not (TESTS / one).exists()] == []
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one", "lanes"])
 def test_process_left_behind_fails_the_session(tmp_path: Path, options: tuple[str, ...]) -> None:
     """A session whose tests all passed fails when one of them left a process, and names it.
 
