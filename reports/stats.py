@@ -176,8 +176,7 @@ def quantiles(
     given = [p for p in ps if can_give(samples.count, p)]
     if not given:
         return (None,) * len(ps)
-    order = np.argsort(samples.values)
-    ordered = samples.values[order]
+    ordered = np.sort(samples.values)
     units = _units(samples)
     found: dict[float, Estimate] = {}
     if units is None:
@@ -185,7 +184,7 @@ def quantiles(
             value = quantile(ordered, p)
             found[p] = Estimate(value, None, None, samples.starts, samples.count, None)
     else:
-        edges, masses = _resampled(units, order, ordered, bootstrap)
+        edges, masses = _resampled(samples.values, units, ordered, bootstrap)
         for p in given:
             value = quantile(ordered, p)
             low, high = _bounds(value, _invert(edges, masses, p), units.factor)
@@ -258,7 +257,7 @@ def _tail_bounds(
 
 
 def _resampled(
-    units: _Units, order: npt.NDArray[np.intp], ordered: Floats, bootstrap: Bootstrap
+    values: Floats, units: _Units, ordered: Floats, bootstrap: Bootstrap
 ) -> tuple[Floats, Floats]:
     """Edges, and for each resample how many of its values lie at or below each edge.
 
@@ -267,11 +266,9 @@ def _resampled(
     ranks = np.linspace(0, ordered.size - 1, min(BINS, ordered.size)).astype(np.intp)
     edges = ordered[ranks]
     edges = edges[np.append(True, edges[1:] > edges[:-1])]
-    ends = np.searchsorted(ordered, edges, side="right")
-    slot = np.repeat(np.arange(edges.size), np.diff(ends, prepend=0))
-    slot += np.repeat(np.arange(units.count) * edges.size, units.sizes)[order]
-    counts = np.bincount(slot, minlength=units.count * edges.size)
-    below = counts.reshape(units.count, edges.size).cumsum(axis=1)
+    # Each unit sorted by itself: numpy sorts values several times as fast as it sorts places.
+    parts = np.split(values, np.cumsum(units.sizes[:-1]))
+    below = np.stack([np.searchsorted(np.sort(part), edges, side="right") for part in parts])
     return edges, bootstrap.draws(units.count) @ below
 
 
