@@ -331,7 +331,8 @@ def test_d12_no_message_over_10_mib(line: Open) -> None:
 COUNTS = """
 def process(msg, cfg, snapshot, context):
     count = snapshot.get("count", 0) + 1
-    context.emit("updateSnapshot", {"count": count})
+    first = {} if snapshot else {"of": "a"}
+    context.emit("updateSnapshot", {**first, "count": count})
     return {"body": count}
 """
 GROWS = """
@@ -344,14 +345,17 @@ def process(msg, cfg, snapshot, context):
 
 @pytest.mark.requirement("D13")
 def test_d13_a_snapshot_is_kept_between_calls_and_starts(line: Open, tmp_path: Path) -> None:
-    """Each call sees what the last one left; the platform gets it; the next start goes on there."""
+    """Each call sees what the last one left; the platform gets it; the next start goes on there.
+
+    An update leaves alone what it does not name.
+    """
     flow = line(COUNTS, ECHO)
     worker = flow.start("a")
     for _ in range(3):
         flow.send(None)
     assert [flow.body(flow.queue("b")) for _ in range(3)] == [1, 2, 3]
     kept = [read_snapshot(flow.take(flow.wiring.snapshot_queue).message) for _ in range(3)]
-    assert kept == [("a", {"count": 1}), ("a", {"count": 2}), ("a", {"count": 3})]
+    assert kept == [("a", {"of": "a", "count": count}) for count in (1, 2, 3)]
     assert worker.end() == 0
     path = tmp_path / "snapshot.json"
     path.write_text(json.dumps(kept[-1][1]))
