@@ -106,7 +106,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; what the machine lacks is skipped, with its reason, or fails where CI=true."""
-    # Most of the time a test waits for what it has started: two lanes take half as long.
+    # Most of the time a test waits for what it has started: two lanes take two thirds of it.
     run_module(session, "pytest", *(session.posargs or ("-n", "2")))
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy.stats import binom
 
 LEVEL = 0.95
+T = TypeVar("T")
 Timed = Callable[[], float]
 """Does something once, and returns how long it took."""
 TimedParts = Callable[[], Mapping[str, float]]
@@ -103,6 +104,16 @@ def calls_us(call: Callable[[], object], batch_us: float = 2000.0) -> Callable[[
     return lambda: _batch_us(call, count) / count
 
 
+def in_turn(benchmark: BenchmarkFixture, subject: Timed, floor: Timed, pairs: int) -> Comparison:
+    """Compare two times in milliseconds by pairs, as rounds of a benchmark, after one to warm up.
+
+    The comparison becomes the benchmark's ``extra_info``; its own time is that of a pair.
+    """
+    comparison = compare(*_pairs_of(benchmark, subject, floor, pairs), "ms")
+    benchmark.extra_info.update(comparison.document())
+    return comparison
+
+
 def parts_in_turn(
     benchmark: BenchmarkFixture, subject: TimedParts, floor: TimedParts, pairs: int
 ) -> Mapping[str, Comparison]:
@@ -110,15 +121,7 @@ def parts_in_turn(
 
     They become ``parts`` of the benchmark's ``extra_info``, and are judged as ``NAME[PART]``.
     """
-    random = Random(1)
-    times: tuple[list[Mapping[str, float]], list[Mapping[str, float]]] = ([], [])
-
-    def pair() -> None:
-        for which in random.sample((0, 1), 2):
-            times[which].append((subject, floor)[which]())
-
-    benchmark.pedantic(pair, rounds=pairs, warmup_rounds=1)  # type: ignore[no-untyped-call]
-    subjects, floors = times[0][1:], times[1][1:]
+    subjects, floors = _pairs_of(benchmark, subject, floor, pairs)
     found = {
         part: compare([one[part] for one in subjects], [one[part] for one in floors], "ms")
         for part in subjects[0]
@@ -127,23 +130,19 @@ def parts_in_turn(
     return found
 
 
-def in_turn(
-    benchmark: BenchmarkFixture,
-    subject: Callable[[], float],
-    floor: Callable[[], float],
-    pairs: int,
-) -> Comparison:
-    """Compare two times in milliseconds by pairs, as rounds of a benchmark, after one to warm up.
+def _pairs_of(
+    benchmark: BenchmarkFixture, subject: Callable[[], T], floor: Callable[[], T], pairs: int
+) -> tuple[list[T], list[T]]:
+    """What both return, call by call, in pairs of random order; without the one to warm up."""
+    random = Random(1)
+    found: tuple[list[T], list[T]] = ([], [])
 
-    The comparison becomes the benchmark's ``extra_info``; its own time is that of a pair.
-    """
-    whole = "whole"
-    found = parts_in_turn(benchmark, lambda: {whole: subject()}, lambda: {whole: floor()}, pairs)[
-        whole
-    ]
-    del benchmark.extra_info["parts"]
-    benchmark.extra_info.update(found.document())
-    return found
+    def pair() -> None:
+        for which in random.sample((0, 1), 2):
+            found[which].append((subject, floor)[which]())
+
+    benchmark.pedantic(pair, rounds=pairs, warmup_rounds=1)  # type: ignore[no-untyped-call]
+    return found[0][1:], found[1][1:]
 
 
 def in_turn_by_start(
