@@ -340,3 +340,18 @@ def test_a_full_disk_changes_nothing(store: Store, two_steps: Definition) -> Non
     with pytest.raises(StoreError, match=r"the disk is full; nothing was changed. Make room"):
         store.snapshots.save("flow", "first", {"x": "y" * 100_000})
     assert everything(store) == before
+
+
+def test_a_commit_that_need_not_be_synced_is_the_only_one(store: Store) -> None:
+    """The next one reaches the disk again, also where it failed."""
+    database = store.flows._database
+    normal, full = 1, 2
+
+    def level(*, is_synced: bool) -> int:
+        with database.transaction(is_synced=is_synced) as connection:
+            return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    assert [level(is_synced=one) for one in (True, False, True)] == [full, normal, full]
+    with pytest.raises(StoreError), database.transaction(is_synced=False) as connection:
+        connection.execute("no SQL")
+    assert level(is_synced=True) == full
