@@ -79,7 +79,7 @@ def load_component(root: Path) -> Component:
 def _compiles(path: Path) -> None:
     # Found here, a mistake ends nothing that has already been started.
     try:
-        _compile(path.read_bytes())
+        _compile(path.read_bytes(), path.name)
     except SyntaxError as error:
         raise ComponentError(
             f"not Python: {error.msg}",
@@ -91,9 +91,9 @@ def _compiles(path: Path) -> None:
 
 
 @lru_cache(maxsize=32)
-def _compile(source: bytes) -> None:
-    # Remembered, since a deploy looks at a folder and then at its copy.
-    compile(source, "main", "exec", dont_inherit=True)
+def _compile(source: bytes, name: str) -> None:
+    # Remembered, since a deploy looks at a folder and then at its copy. A warning has the name.
+    compile(source, name, "exec", dont_inherit=True)
 
 
 def revision(component: Component) -> Revision:
