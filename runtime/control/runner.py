@@ -247,7 +247,8 @@ class Runner:
                 self._on_cleared()
                 self._on_cleared = None
         except HopbenchError as error:
-            reason = f"what its stop has left is cleared away at its next start: {error}"
+            why = explained(self._place, error)
+            reason = f"what its stop has left is cleared away at its next start: {why}"
             with contextlib.suppress(StoreError):
                 self._set_state({FlowState.STOPPED}, FlowState.STOPPED, reason=reason)
 
